@@ -1,0 +1,29 @@
+# Everything comes from the distribution's packages; tools/setup.sh installs them.
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(PNG REQUIRED)
+find_package(PkgConfig REQUIRED)
+
+# The OpenMP build of OpenBLAS shares one thread pool with our kernels; the pthread build would fight with it for the cores.
+find_path(OPENBLAS_INCLUDE_DIR cblas.h
+  PATH_SUFFIXES x86_64-linux-gnu/openblas-openmp x86_64-linux-gnu/openblas64-openmp openblas REQUIRED)
+find_library(OPENBLAS_LIBRARY openblas PATH_SUFFIXES openblas-openmp x86_64-linux-gnu/openblas-openmp REQUIRED)
+add_library(OpenBLAS::OpenBLAS UNKNOWN IMPORTED)
+set_target_properties(OpenBLAS::OpenBLAS PROPERTIES
+  IMPORTED_LOCATION ${OPENBLAS_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${OPENBLAS_INCLUDE_DIR})
+
+if(MEGALITH_OPENMP)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+endif()
+if(MEGALITH_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
