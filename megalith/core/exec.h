@@ -1,0 +1,65 @@
+#pragma once
+// defines: ExecOptions, Exec
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "megalith/core/device.h"
+#include "megalith/core/isa.h"
+#include "megalith/core/memory/ledger.h"
+#include "megalith/core/memory/pool.h"
+#include "megalith/core/memory/scratch.h"
+#include "megalith/core/rng.h"
+#include "megalith/core/tensor.h"
+
+namespace megalith {
+
+struct ExecOptions {
+  Device device;
+  int num_threads = 0;  ///< for CPU kernels; 0: OMP_NUM_THREADS, else every core of the affinity mask
+  uint64_t seed = 1234;
+  int64_t memory_limit_bytes = 0;  ///< 0: what the machine has
+};
+
+/// Everything one rank computes with: its device, threads, memory and random streams. Made in the rank's own
+/// thread, passed to every op, never global, so that ranks can be threads of one process.
+class Exec {
+ public:
+  explicit Exec(const ExecOptions& options = {});
+  Exec(const Exec&) = delete;
+  Exec& operator=(const Exec&) = delete;
+
+  Device device() const { return device_; }
+  int num_threads() const { return num_threads_; }
+  /// What CPU kernels run with.
+  Isa isa() const { return isa_; }
+  RngKey rng() const { return rng_; }
+
+  MemoryLedger& ledger() { return ledger_; }
+  Pool& pool() { return pool_; }
+  Scratch& scratch() { return scratch_; }
+
+  /// On this rank's device; contents undefined.
+  Tensor empty(const Shape& shape, DType dtype);
+  Tensor zeros(const Shape& shape, DType dtype);
+  /// A copy of host values.
+  template <class T>
+  Tensor from_host(std::span<const T> values, const Shape& shape) {
+    return copy_from_host(values.data(), static_cast<int64_t>(values.size()), shape, dtype_of<T>);
+  }
+
+ private:
+  Tensor copy_from_host(const void* values, int64_t count, const Shape& shape, DType dtype);
+
+  Device device_;
+  int num_threads_;
+  Isa isa_ = best_isa();
+  RngKey rng_;
+  MemoryLedger ledger_;
+  Pool pool_;
+  Scratch scratch_;
+};
+
+}  // namespace megalith

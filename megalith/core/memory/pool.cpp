@@ -1,0 +1,71 @@
+#include "megalith/core/memory/pool.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "megalith/base/math.h"
+#include "megalith/core/memory/host_memory.h"
+
+namespace megalith {
+namespace {
+
+constexpr int64_t kMinBytes = 64;
+
+// Sizes are rounded up to eight steps per power of two, so that requests that differ a little share blocks at
+// a waste below 1/8.
+int64_t size_class(int64_t bytes) {
+  if (bytes <= 8 * kMinBytes) return round_up(std::max<int64_t>(bytes, 1), kMinBytes);
+  const int64_t step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8;
+  return round_up(bytes, step);
+}
+
+}  // namespace
+
+Pool::~Pool() {
+  trim();
+}
+
+Block Pool::take(int64_t bytes) {
+  const int64_t size = size_class(bytes);
+  Block block{.bytes = size, .owner_id = ledger_->take(size)};
+  {
+    const std::lock_guard lock(mutex_);
+    const auto place = free_.find(size);
+    if (place != free_.end() && !place->second.empty()) {
+      block.data = place->second.back();
+      place->second.pop_back();
+      cached_bytes_ -= size;
+      return block;
+    }
+  }
+  try {
+    block.data = host_map(size);
+  } catch (...) {
+    ledger_->release(block.owner_id, size);
+    throw;
+  }
+  return block;
+}
+
+void Pool::give_back(const Block& block) {
+  ledger_->release(block.owner_id, block.bytes);
+  const std::lock_guard lock(mutex_);
+  free_[block.bytes].push_back(block.data);
+  cached_bytes_ += block.bytes;
+}
+
+void Pool::trim() {
+  const std::lock_guard lock(mutex_);
+  for (auto& [size, blocks] : free_) {
+    for (std::byte* data : blocks) host_unmap(data, size);
+  }
+  free_.clear();
+  cached_bytes_ = 0;
+}
+
+int64_t Pool::cached_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return cached_bytes_;
+}
+
+}  // namespace megalith

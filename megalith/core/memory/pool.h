@@ -1,0 +1,46 @@
+#pragma once
+// defines: Block, Pool
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "megalith/core/device.h"
+#include "megalith/core/memory/ledger.h"
+
+namespace megalith {
+
+struct Block {
+  std::byte* data = nullptr;
+  int64_t bytes = 0;  ///< what the pool keeps for it, at least what was asked for
+  int owner_id = 0;
+};
+
+/// Caching allocator of one device. A freed block is kept and given out again for a request of about its
+/// size, so that a training step, which asks for the same sizes every time, reaches the operating system only
+/// in its first round. Blocks are aligned to 64 bytes; large ones sit on huge pages where the kernel gives
+/// them. Contents are not cleared.
+class Pool {
+ public:
+  Pool(Device device, MemoryLedger& ledger) : device_(device), ledger_(&ledger) {}
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  Block take(int64_t bytes);
+  void give_back(const Block& block);
+  /// Returns the kept blocks to the operating system.
+  void trim();
+  int64_t cached_bytes() const;
+
+ private:
+  Device device_;
+  MemoryLedger* ledger_;
+  mutable std::mutex mutex_;
+  std::map<int64_t, std::vector<std::byte*>> free_;  // by block size
+  int64_t cached_bytes_ = 0;
+};
+
+}  // namespace megalith
