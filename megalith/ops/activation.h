@@ -1,0 +1,21 @@
+#pragma once
+// defines: ActivationKind, is_gated, activation, activation_backward
+
+#include "megalith/core/exec.h"
+
+namespace megalith {
+
+/// Gated kinds take rows [gate | linear] of width 2F and give act(gate) * linear of width F (Shazeer 2020).
+/// kGelu is the tanh approximation that Megatron and GPT-2 use, kGeluErf the exact one.
+enum class ActivationKind { kGelu, kGeluErf, kRelu, kSquaredRelu, kSilu, kSwiglu, kGeglu };
+
+bool is_gated(ActivationKind kind);
+
+/// x [T, F or 2F] -> y [T, F]; f64, f32, bf16.
+void activation(ActivationKind kind, const Tensor& x, const Tensor& y, Exec& exec);
+
+/// d_x [T, F or 2F] from d_y [T, F] and the saved x. d_x may be x itself.
+void activation_backward(ActivationKind kind, const Tensor& x, const Tensor& d_y, const Tensor& d_x,
+                         Exec& exec);
+
+}  // namespace megalith

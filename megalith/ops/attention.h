@@ -1,0 +1,40 @@
+#pragma once
+// defines: AttentionArgs, attention, AttentionBackwardArgs, attention_backward
+
+#include "megalith/core/exec.h"
+
+namespace megalith {
+
+/// Scaled dot-product attention in blocks with an online softmax (FlashAttention-2, Dao 2023, algorithm 1):
+/// no S x S buffer. Grouped-query: N query heads share K key/value heads, head n reads head n / (N / K). q,
+/// k, v, out: f64, f32 or bf16, rows of D contiguous, other dimensions strided (slices of the fused QKV rows
+/// are fine). Query i of a sequence stands at key position i + (S_kv - S): with a KV cache the queries are
+/// the last ones.
+struct AttentionArgs {
+  Tensor q;  // [B, S, N, D]
+  Tensor k;  // [B, S_kv, K, D]
+  Tensor v;  // [B, S_kv, K, D]
+  double scale = 1;
+  bool is_causal = true;
+  /// First key that a query may see, per query: i32 [B, S], or undefined for 0 (documents packed into one row
+  /// do not see each other).
+  Tensor first_key;
+  double dropout =
+      0;  ///< probability; the mask is drawn from rng by (b, n, query, key) and drawn again in the backward
+  RngKey rng;
+  Tensor out;  // [B, S, N, D]
+  Tensor lse;  // [B, N, S] out, f32 (f64 for f64): log of the sum of exp of the scaled scores; undefined when
+               // not wanted
+};
+void attention(const AttentionArgs& args, Exec& exec);
+
+/// Gradients of the above (algorithm 2), from the saved out and lse. d_q, d_k, d_v are written, not added to;
+/// the order of all sums is independent of the number of threads.
+struct AttentionBackwardArgs {
+  AttentionArgs forward;
+  Tensor d_out;          // [B, S, N, D]
+  Tensor d_q, d_k, d_v;  // as q, k, v
+};
+void attention_backward(const AttentionBackwardArgs& args, Exec& exec);
+
+}  // namespace megalith

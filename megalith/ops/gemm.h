@@ -1,0 +1,27 @@
+#pragma once
+// defines: Transpose, GemmArgs, gemm
+
+#include "megalith/core/exec.h"
+
+namespace megalith {
+
+enum class Transpose { kNo, kYes };
+
+/// C = alpha * op(A) op(B) + beta * C (+ bias on every row of C).
+/// A, B: f64, f32 or bf16, the same for both, matrices of constant row stride. C: their dtype, or f32 for
+/// bf16 inputs (weight gradients). Sums are kept in f32 (f64 for f64). With beta == 0 the old contents of C
+/// are not read.
+struct GemmArgs {
+  Tensor a;  // [M, K], or [K, M] with transpose_a
+  Tensor b;  // [K, N], or [N, K] with transpose_b
+  Tensor c;  // [M, N]
+  Transpose transpose_a = Transpose::kNo;
+  Transpose transpose_b = Transpose::kNo;
+  double alpha = 1;
+  double beta = 0;
+  Tensor bias;  // [N], dtype of C, or undefined; needs beta == 0
+};
+
+void gemm(const GemmArgs& args, Exec& exec);
+
+}  // namespace megalith
