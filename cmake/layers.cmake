@@ -3,7 +3,8 @@
 add_library(mg_flags INTERFACE)
 target_include_directories(mg_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(mg_flags INTERFACE
-  -Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough -Wno-missing-field-initializers)
+  -Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough -Wno-missing-field-initializers
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees an overlap in "text" + std::string (GCC bug 105651)
 if(MEGALITH_OPENMP)
   target_link_libraries(mg_flags INTERFACE OpenMP::OpenMP_CXX)
 else()
