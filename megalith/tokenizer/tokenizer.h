@@ -1,5 +1,5 @@
 #pragma once
-// defines: Tokenizer, load_tokenizer, StreamDecoder
+// defines: Encoder, Tokenizer, load_tokenizer, StreamDecoder
 
 #include <cstdint>
 #include <filesystem>
@@ -11,6 +11,16 @@
 
 namespace megalith {
 
+/// Encodes many texts on one thread faster than one by one: it remembers the pieces it has seen. The
+/// tokenizer must outlive it.
+class Encoder {
+ public:
+  virtual ~Encoder() = default;
+
+  /// Appends the ids of Tokenizer::encode(text) to `ids`.
+  virtual void encode(std::string_view text, std::vector<int32_t>& ids) = 0;
+};
+
 /// Text to token ids and back. Implementations are immutable after loading: one object serves any number of
 /// threads.
 class Tokenizer {
@@ -19,6 +29,9 @@ class Tokenizer {
 
   /// Token ids of the text; special tokens in the text are treated as plain text.
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+
+  /// For long jobs: one per thread. The default calls encode() for each text.
+  virtual std::unique_ptr<Encoder> make_encoder() const;
 
   /// The bytes of the tokens. decode(encode(x)) == x for every byte string x. Ids outside [0, vocab_size)
   /// throw Error.
