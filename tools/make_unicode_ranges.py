@@ -6,7 +6,10 @@
 \\s is the property White_Space: the separators (Z*), U+0009..U+000D and U+0085.
 """
 import sys
-import unicodedata
+try:
+    import unicodedata2 as unicodedata  # pip install unicodedata2==16.0.0: the version of the Oniguruma in `tokenizers`
+except ImportError:
+    import unicodedata
 
 
 def class_of(code_point: int) -> str:
