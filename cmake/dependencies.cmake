@@ -8,6 +8,15 @@ find_package(nlohmann_json REQUIRED)
 find_package(PNG REQUIRED)
 find_package(PkgConfig REQUIRED)
 
+# Pictures are drawn with cairo where it is installed; one of two files is compiled.
+pkg_check_modules(CAIRO IMPORTED_TARGET cairo)
+if(CAIRO_FOUND)
+  set(MEGALITH_CAIRO PkgConfig::CAIRO)
+  set(MEGALITH_CAIRO_ABSENT plot_without_cairo)
+else()
+  set(MEGALITH_CAIRO_ABSENT plot_cairo)
+endif()
+
 # The OpenMP build of OpenBLAS shares one thread pool with our kernels; the pthread build would fight with it for the cores.
 find_path(OPENBLAS_INCLUDE_DIR cblas.h
   PATH_SUFFIXES x86_64-linux-gnu/openblas-openmp x86_64-linux-gnu/openblas64-openmp openblas REQUIRED)

@@ -1,0 +1,16 @@
+#pragma once
+// defines: commands, and one function per subcommand
+
+#include <vector>
+
+#include "megalith/cli/command.h"
+
+namespace megalith {
+
+Command options_command();
+Command plot_command();
+
+/// Every subcommand, in the order in which a newcomer meets them.
+std::vector<Command> commands();
+
+}  // namespace megalith
