@@ -1,0 +1,22 @@
+#pragma once
+// defines: AttentionOptions, attention
+
+#include "megalith/autograd/tape.h"
+
+namespace megalith {
+
+struct AttentionOptions {
+  int64_t batch = 1;             ///< B; T = B * S
+  int64_t num_heads = 1;         ///< N
+  int64_t num_query_groups = 1;  ///< K: key/value heads
+  int64_t head_dim = 0;          ///< D
+  double scale = 1;
+  Tensor first_key;  // [B, S] i32 or undefined: first key of the query's document
+  double dropout = 0;
+  RngKey rng;
+};
+
+/// Causal attention over fused rows qkv [T, (N + 2K) D] = [Q | K | V] -> [T, N D].
+Var attention(Tape& tape, const Var& qkv, const AttentionOptions& options);
+
+}  // namespace megalith
