@@ -1,0 +1,107 @@
+#include "megalith/models/gpt/gpt_config.h"
+
+#include <cmath>
+
+#include "megalith/base/math.h"
+
+namespace megalith {
+
+int64_t GptConfig::ffn_size() const {
+  if (ffn_hidden_size > 0) return ffn_hidden_size;
+  return swiglu ? hidden_size * 8 / 3 / 64 * 64 : 4 * hidden_size;
+}
+
+int64_t GptConfig::query_groups() const {
+  return num_query_groups > 0 ? num_query_groups : num_attention_heads;
+}
+
+int64_t GptConfig::head_dim() const {
+  return kv_channels > 0 ? kv_channels : hidden_size / num_attention_heads;
+}
+
+int64_t GptConfig::padded_vocab_size() const {
+  return round_up(vocab_size, make_vocab_size_divisible_by);
+}
+
+ActivationKind GptConfig::activation() const {
+  if (swiglu) return ActivationKind::kSwiglu;
+  return squared_relu ? ActivationKind::kSquaredRelu : ActivationKind::kGelu;
+}
+
+double GptConfig::output_init_std() const {
+  return init_method_std / std::sqrt(2.0 * static_cast<double>(num_layers));
+}
+
+void declare_fields(GptConfig& c, FieldList& f) {
+  f.add("num_layers", c.num_layers, {.help = "transformer layers", .min = 1, .main = true, .required = true});
+  f.add("hidden_size", c.hidden_size,
+        {.help = "width of the residual stream", .min = 1, .main = true, .required = true});
+  f.add("num_attention_heads", c.num_attention_heads,
+        {.help = "query heads", .min = 1, .main = true, .required = true});
+  f.add("num_query_groups", c.num_query_groups,
+        {.help = "key/value heads; 0: one for each query head", .min = 0, .main = true});
+  f.add("ffn_hidden_size", c.ffn_hidden_size,
+        {.help = "width of the MLP; 0: 4 x hidden_size, or 8/3 of it in steps of 64 with swiglu",
+         .min = 0,
+         .main = true});
+  f.add("kv_channels", c.kv_channels,
+        {.help = "dimensions of a head; 0: hidden_size / num_attention_heads", .min = 0});
+  f.add("vocab_size", c.vocab_size, {.help = "tokens; 0: what the tokenizer has", .min = 0});
+  f.add("make_vocab_size_divisible_by", c.make_vocab_size_divisible_by,
+        {.help = "the embedding is padded to a multiple of this", .min = 1});
+  f.add("max_position_embeddings", c.max_position_embeddings,
+        {.help = "longest sequence; 0: seq_length", .min = 0, .main = true});
+  f.add("position_embedding_type", c.position_embedding_type,
+        {.help = "how positions enter", .allowed = {"learned_absolute", "rope", "none"}, .main = true});
+  f.add("rotary_base", c.rotary_base, {.help = "base of the rotary frequencies", .above = 1});
+  f.add("rotary_percent", c.rotary_percent,
+        {.help = "share of a head's dimensions that turns", .above = 0, .max = 1});
+  f.add("use_rope_scaling", c.use_rope_scaling, {.help = "Llama 3's scaling of the rotary frequencies"});
+  f.add("rope_scaling_factor", c.rope_scaling_factor, {.help = "Llama 3 scaling: factor", .above = 0});
+  f.add("rope_low_frequency_factor", c.rope_low_frequency_factor,
+        {.help = "Llama 3 scaling: low_freq_factor", .above = 0});
+  f.add("rope_high_frequency_factor", c.rope_high_frequency_factor,
+        {.help = "Llama 3 scaling: high_freq_factor", .above = 0});
+  f.add("rope_original_positions", c.rope_original_positions,
+        {.help = "Llama 3 scaling: context of the first training", .above = 0});
+  f.add("normalization", c.normalization,
+        {.help = "norm before each block", .allowed = {"LayerNorm", "RMSNorm"}, .main = true});
+  f.add("norm_epsilon", c.norm_epsilon, {.help = "added to the variance", .above = 0});
+  f.add("swiglu", c.swiglu, {.help = "gated MLP: silu(gate) * linear", .main = true});
+  f.add("squared_relu", c.squared_relu, {.help = "MLP activation relu(x)^2 in place of GELU"});
+  f.add("add_bias_linear", c.add_bias_linear,
+        {.help = "biases in all linear layers", .aliases = {{"disable_bias_linear", "false"}}, .main = true});
+  f.add("add_qkv_bias", c.add_qkv_bias, {.help = "a bias in the QKV projection alone"});
+  f.add("untie_embeddings_and_output_weights", c.untie_embeddings_and_output_weights,
+        {.help = "the output head has weights of its own", .main = true});
+  f.add("hidden_dropout", c.hidden_dropout,
+        {.help = "dropout after attention and MLP", .min = 0, .below = 1});
+  f.add("attention_dropout", c.attention_dropout,
+        {.help = "dropout on attention weights", .min = 0, .below = 1});
+  f.add("init_method_std", c.init_method_std,
+        {.help = "standard deviation of the initial weights", .min = 0});
+  f.add("bf16", c.bf16, {.help = "bf16 weights and activations, f32 master weights", .main = true});
+}
+
+void validate(const GptConfig& c) {
+  const auto require = [](bool holds, const std::string& message) {
+    if (!holds) throw UsageError(message);
+  };
+  require(c.kv_channels > 0 || c.hidden_size % c.num_attention_heads == 0,
+          fmt::format("hidden_size {} is not a multiple of num_attention_heads {}; choose one that is, or "
+                      "set kv_channels",
+                      c.hidden_size, c.num_attention_heads));
+  require(c.num_attention_heads % c.query_groups() == 0,
+          fmt::format("num_attention_heads {} is not a multiple of num_query_groups {}",
+                      c.num_attention_heads, c.query_groups()));
+  require(
+      !c.has_rope() || static_cast<int64_t>(static_cast<double>(c.head_dim()) * c.rotary_percent) % 2 == 0,
+      fmt::format("rotary embedding turns pairs: head dimension {} x rotary_percent {} is odd", c.head_dim(),
+                  c.rotary_percent));
+  require(!(c.swiglu && c.squared_relu), "swiglu and squared_relu exclude each other");
+  require(c.rope_low_frequency_factor < c.rope_high_frequency_factor,
+          fmt::format("rope_low_frequency_factor {} must be below rope_high_frequency_factor {}",
+                      c.rope_low_frequency_factor, c.rope_high_frequency_factor));
+}
+
+}  // namespace megalith

@@ -1,0 +1,25 @@
+#pragma once
+// defines: gpt_flops_per_token, GptParameterCount, count_gpt_parameters
+
+#include "megalith/models/gpt/gpt_config.h"
+#include "megalith/models/language_model.h"
+
+namespace megalith {
+
+/// Forward and backward (three times the forward).
+/// megatron: F = 6 h [ffn f] L + 6 [h (q + k + v) + q h] L + 6 q S L + 6 h V per token, f = 3 for SwiGLU else
+/// 2, V padded (megatron/training/training.py, transformer case). true_work: 2 FLOPs for every multiply-add
+/// of the matrix products that are run, a causal query seeing (S + 1) / 2 keys on average.
+FlopsPerToken gpt_flops_per_token(const GptConfig& config, int64_t seq_length);
+
+struct GptParameterCount {
+  int64_t embedding = 0;
+  int64_t attention = 0;
+  int64_t mlp = 0;
+  int64_t norms = 0;
+  int64_t output = 0;  ///< 0 when tied
+  int64_t total() const { return embedding + attention + mlp + norms + output; }
+};
+GptParameterCount count_gpt_parameters(const GptConfig& config);
+
+}  // namespace megalith

@@ -1,0 +1,132 @@
+#include "megalith/models/gpt/gpt_model.h"
+
+#include "megalith/autograd/functions/dropout.h"
+#include "megalith/autograd/functions/embedding.h"
+#include "megalith/autograd/functions/linear_cross_entropy.h"
+#include "megalith/autograd/segment.h"
+#include "megalith/models/gpt/gpt_flops.h"
+#include "megalith/ops/elementwise.h"
+#include "megalith/ops/gemm.h"
+
+namespace megalith {
+namespace {
+
+TransformerLayer::Options layer_options(const GptConfig& config, int64_t layer, const std::string& name,
+                                        const RotaryTables& rotary) {
+  return {.attention = {.name = name + ".self_attention",
+                        .layer = layer,
+                        .hidden_size = config.hidden_size,
+                        .num_heads = config.num_attention_heads,
+                        .num_query_groups = config.query_groups(),
+                        .head_dim = config.head_dim(),
+                        .has_qkv_bias = config.add_bias_linear || config.add_qkv_bias,
+                        .has_proj_bias = config.add_bias_linear,
+                        .qkv_init_std = config.init_method_std,
+                        .proj_init_std = config.output_init_std(),
+                        .dropout = config.attention_dropout,
+                        .rotary = config.has_rope() ? &rotary : nullptr},
+          .mlp = {.name = name + ".mlp",
+                  .hidden_size = config.hidden_size,
+                  .ffn_hidden_size = config.ffn_size(),
+                  .activation = config.activation(),
+                  .has_bias = config.add_bias_linear,
+                  .fc1_init_std = config.init_method_std,
+                  .fc2_init_std = config.output_init_std()},
+          .norm = config.norm_kind(),
+          .norm_eps = config.norm_epsilon,
+          .hidden_dropout = config.hidden_dropout};
+}
+
+}  // namespace
+
+GptModel::GptModel(const GptConfig& config, Exec& exec, std::optional<DType> dtype) : config_(config) {
+  MG_CHECK(config.vocab_size > 0, "vocab_size is 0; it must be the number of the tokenizer's tokens");
+  MG_CHECK(config.max_position_embeddings > 0,
+           "max_position_embeddings is 0; it must be at least the sequence length");
+  const DType model_dtype = dtype.value_or(config.dtype());
+  const Init normal = Init::normal(config.init_method_std);
+
+  word_embeddings_ = &store_.add(
+      {"embedding.word_embeddings.weight", {config.padded_vocab_size(), config.hidden_size}, normal});
+  if (config.has_learned_positions()) {
+    position_embeddings_ = &store_.add({"embedding.position_embeddings.weight",
+                                        {config.max_position_embeddings, config.hidden_size},
+                                        normal});
+  }
+  if (config.has_rope()) {
+    rotary_ = make_rotary_tables({.head_dim = config.head_dim(),
+                                  .num_positions = config.max_position_embeddings,
+                                  .base = config.rotary_base,
+                                  .percent = config.rotary_percent,
+                                  .scaling_factor = config.use_rope_scaling ? config.rope_scaling_factor : 0,
+                                  .low_frequency_factor = config.rope_low_frequency_factor,
+                                  .high_frequency_factor = config.rope_high_frequency_factor,
+                                  .original_positions = config.rope_original_positions},
+                                 model_dtype, exec);
+  }
+  layers_.reserve(static_cast<size_t>(config.num_layers));
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    const std::string name = fmt::format("decoder.layers.{}", layer);
+    layers_.emplace_back(name, layer_options(config, layer, name, rotary_), store_);
+  }
+  final_norm_.emplace("decoder.final_layernorm", config.norm_kind(), config.hidden_size, config.norm_epsilon,
+                      store_);
+  output_weight_ =
+      config.untie_embeddings_and_output_weights
+          ? &store_.add({"output_layer.weight", {config.padded_vocab_size(), config.hidden_size}, normal})
+          : word_embeddings_;
+  store_.materialize(exec, model_dtype);
+}
+
+Var GptModel::hidden(Tape& tape, const ForwardContext& context, const Tensor& ids) {
+  Var x = embedding(tape, {.ids = ids, .positions = context.positions}, *word_embeddings_,
+                    position_embeddings_);  // [T, H]
+  x = dropout(tape, x, context.is_training ? config_.hidden_dropout : 0, context.rng.fold("embedding"));
+  for (const TransformerLayer& layer : layers_) {
+    x = segment(tape, {x}, [&layer, context](Tape& inner, const std::vector<Var>& inputs) {
+      return layer.forward(inner, context, inputs[0]);
+    });
+  }
+  if (context.cache != nullptr) context.cache->advance(ids.numel() / context.batch);
+  return final_norm_->forward(tape, x);
+}
+
+Var GptModel::loss(Tape& tape, const ForwardContext& context, const TokenBatch& batch) {
+  const Var x = hidden(tape, context, batch.ids);
+  const Var token_losses = linear_cross_entropy(tape, x, *output_weight_, batch.labels);  // [T]
+  return weighted_sum(tape, token_losses, batch.loss_weights);
+}
+
+Tensor GptModel::head(const Tensor& hidden, Exec& exec) const {
+  const Tensor logits = exec.empty({hidden.dim(0), output_weight_->data.dim(0)}, hidden.dtype());
+  gemm({.a = hidden, .b = output_weight_->data, .c = logits, .transpose_b = Transpose::kYes}, exec);
+  return logits;
+}
+
+Tensor GptModel::logits(Tape& tape, const ForwardContext& context, const Tensor& ids) {
+  return head(hidden(tape, context, ids).data, tape.exec());
+}
+
+Tensor GptModel::last_logits(Tape& tape, const ForwardContext& context, const Tensor& ids) {
+  const Tensor x = hidden(tape, context, ids).data;
+  const int64_t seq = x.dim(0) / context.batch;
+  const Tensor last = tape.exec().empty({context.batch, config_.hidden_size}, x.dtype());
+  copy(x.view({context.batch, seq, config_.hidden_size}).slice(1, seq - 1, seq).as_rows(), last, tape.exec());
+  return head(last, tape.exec());
+}
+
+KvCache GptModel::make_cache(int64_t batch, int64_t max_length, Exec& exec) {
+  return KvCache({.num_layers = config_.num_layers,
+                  .batch = batch,
+                  .max_length = max_length,
+                  .num_query_groups = config_.query_groups(),
+                  .head_dim = config_.head_dim(),
+                  .dtype = store_.dtype()},
+                 exec);
+}
+
+FlopsPerToken GptModel::flops_per_token(int64_t seq_length) const {
+  return gpt_flops_per_token(config_, seq_length);
+}
+
+}  // namespace megalith

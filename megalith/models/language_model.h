@@ -1,0 +1,41 @@
+#pragma once
+// defines: TokenBatch, FlopsPerToken, LanguageModel
+
+#include "megalith/autograd/parameter.h"
+#include "megalith/nn/forward_context.h"
+
+namespace megalith {
+
+/// Tokens of one microbatch on the rank's device.
+struct TokenBatch {
+  Tensor ids;           // [T] i32
+  Tensor labels;        // [T] i32, below 0: ignored; undefined for inference
+  Tensor loss_weights;  // [T] f32 (f64 for a f64 model): what each token's loss counts
+};
+
+/// Floating point operations of one token's forward and backward pass.
+struct FlopsPerToken {
+  double megatron = 0;   ///< Megatron's formula (num_floating_point_operations), comparable with its logs
+  double true_work = 0;  ///< matrix products of the layers that are run, causal half counted once
+};
+
+/// What the training loop and the generator need of a model.
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+
+  virtual ParameterStore& parameters() = 0;
+  /// Weighted sum of the token losses: [1].
+  virtual Var loss(Tape& tape, const ForwardContext& context, const TokenBatch& batch) = 0;
+  /// [T, padded vocabulary], dtype of the model. Inference only.
+  virtual Tensor logits(Tape& tape, const ForwardContext& context, const Tensor& ids) = 0;
+  /// Logits of the last token of every sequence: [B, padded vocabulary].
+  virtual Tensor last_logits(Tape& tape, const ForwardContext& context, const Tensor& ids) = 0;
+
+  virtual int64_t vocab_size() const = 0;     ///< without padding
+  virtual int64_t max_positions() const = 0;  ///< longest sequence; 0: no limit
+  virtual KvCache make_cache(int64_t batch, int64_t max_length, Exec& exec) = 0;
+  virtual FlopsPerToken flops_per_token(int64_t seq_length) const = 0;
+};
+
+}  // namespace megalith

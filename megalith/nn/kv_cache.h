@@ -1,0 +1,42 @@
+#pragma once
+// defines: KvCache
+
+#include <vector>
+
+#include "megalith/core/exec.h"
+
+namespace megalith {
+
+/// Keys and values of the tokens seen so far, layer by layer, for inference.
+class KvCache {
+ public:
+  struct Shape {
+    int64_t num_layers = 0;
+    int64_t batch = 0;             ///< B
+    int64_t max_length = 0;        ///< tokens per sequence
+    int64_t num_query_groups = 0;  ///< K
+    int64_t head_dim = 0;          ///< D
+    DType dtype = DType::kF32;
+  };
+  KvCache(const Shape& shape, Exec& exec);
+
+  /// Tokens that every layer holds; append() writes behind them, advance() counts them in after the last
+  /// layer.
+  int64_t length() const { return length_; }
+  int64_t max_length() const { return shape_.max_length; }
+  void advance(int64_t num_tokens) { length_ += num_tokens; }
+
+  struct Window {
+    Tensor k, v;  // [B, length, K, D]
+  };
+  /// Writes k, v [B, S, K, D] of new tokens and returns all up to them. Throws Error when the cache is full.
+  Window append(int64_t layer, const Tensor& k, const Tensor& v, Exec& exec);
+
+ private:
+  Shape shape_;
+  int64_t length_ = 0;
+  std::vector<Tensor> keys_;    // per layer [B, max_length, K, D]
+  std::vector<Tensor> values_;  // likewise
+};
+
+}  // namespace megalith

@@ -1,0 +1,50 @@
+#pragma once
+// defines: Mlp
+
+#include <string>
+
+#include "megalith/autograd/functions/activation.h"
+#include "megalith/nn/linear.h"
+
+namespace megalith {
+
+/// fc2(act(fc1(x))): linear_fc1 [F or 2F, H] with rows [gate | linear] for gated activations, linear_fc2 [H,
+/// F].
+class Mlp {
+ public:
+  struct Options {
+    std::string name;  ///< "decoder.layers.3.mlp"
+    int64_t hidden_size = 0;
+    int64_t ffn_hidden_size = 0;  ///< F
+    ActivationKind activation = ActivationKind::kGelu;
+    bool has_bias = false;
+    double fc1_init_std = 0.02;
+    double fc2_init_std = 0.02;
+  };
+  Mlp(const Options& options, ParameterStore& store)
+      : fc1_({.name = options.name + ".linear_fc1",
+              .in_features = options.hidden_size,
+              .out_features = options.ffn_hidden_size * (is_gated(options.activation) ? 2 : 1),
+              .init_std = options.fc1_init_std,
+              .has_bias = options.has_bias},
+             store),
+        fc2_({.name = options.name + ".linear_fc2",
+              .in_features = options.ffn_hidden_size,
+              .out_features = options.hidden_size,
+              .init_std = options.fc2_init_std,
+              .has_bias = options.has_bias},
+             store),
+        activation_(options.activation) {}
+
+  /// x [T, H] -> [T, H].
+  Var forward(Tape& tape, const Var& x) const {
+    return fc2_.forward(tape, activation(tape, fc1_.forward(tape, x), activation_));
+  }
+
+ private:
+  Linear fc1_;
+  Linear fc2_;
+  ActivationKind activation_;
+};
+
+}  // namespace megalith

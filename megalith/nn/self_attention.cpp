@@ -1,0 +1,70 @@
+#include "megalith/nn/self_attention.h"
+
+#include <cmath>
+
+#include "megalith/autograd/functions/attention.h"
+#include "megalith/autograd/functions/rope.h"
+#include "megalith/ops/attention.h"
+
+namespace megalith {
+
+SelfAttention::SelfAttention(const Options& options, ParameterStore& store)
+    : options_(options),
+      qkv_({.name = options.name + ".linear_qkv",
+            .in_features = options.hidden_size,
+            .out_features = (options.num_heads + 2 * options.num_query_groups) * options.head_dim,
+            .init_std = options.qkv_init_std,
+            .has_bias = options.has_qkv_bias},
+           store),
+      proj_({.name = options.name + ".linear_proj",
+             .in_features = options.num_heads * options.head_dim,
+             .out_features = options.hidden_size,
+             .init_std = options.proj_init_std,
+             .has_bias = options.has_proj_bias},
+            store) {}
+
+Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
+  Var qkv = qkv_.forward(tape, x);  // [T, (N + 2K) D]
+  if (options_.rotary != nullptr) {
+    const RopeTables tables{
+        .cos = options_.rotary->cos, .sin = options_.rotary->sin, .positions = context.positions};
+    qkv = rope(tape, qkv, tables, options_.num_heads + options_.num_query_groups, options_.head_dim);
+  }
+  const Var heads =
+      context.cache != nullptr ? attend_with_cache(tape, context, qkv) : attend(tape, context, qkv);
+  return proj_.forward(tape, heads);
+}
+
+Var SelfAttention::attend(Tape& tape, const ForwardContext& context, const Var& qkv) const {
+  return attention(
+      tape, qkv,
+      {.batch = context.batch,
+       .num_heads = options_.num_heads,
+       .num_query_groups = options_.num_query_groups,
+       .head_dim = options_.head_dim,
+       .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
+       .first_key = context.first_key,
+       .dropout = context.is_training ? options_.dropout : 0,
+       .rng = context.rng.fold(static_cast<uint64_t>(options_.layer)).fold("attention_dropout")});
+}
+
+Var SelfAttention::attend_with_cache(Tape& tape, const ForwardContext& context, const Var& qkv) const {
+  MG_CHECK(!tape.is_recording(), "a KV cache serves inference; it has no gradients");
+  Exec& exec = tape.exec();
+  const int64_t n = options_.num_heads, k = options_.num_query_groups;
+  const int64_t tokens = qkv.data.dim(0);
+  const Tensor heads = qkv.data.view({context.batch, tokens / context.batch, n + 2 * k, options_.head_dim});
+  const KvCache::Window window =
+      context.cache->append(options_.layer, heads.slice(2, n, n + k), heads.slice(2, n + k, n + 2 * k), exec);
+  const Tensor out = exec.empty({tokens, n * options_.head_dim}, qkv.data.dtype());
+  megalith::attention({.q = heads.slice(2, 0, n),
+                       .k = window.k,
+                       .v = window.v,
+                       .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
+                       .first_key = context.first_key,
+                       .out = out.view({context.batch, tokens / context.batch, n, options_.head_dim})},
+                      exec);
+  return {out};
+}
+
+}  // namespace megalith

@@ -1,0 +1,44 @@
+#pragma once
+// defines: SelfAttention
+
+#include <string>
+
+#include "megalith/nn/forward_context.h"
+#include "megalith/nn/linear.h"
+#include "megalith/nn/rotary.h"
+
+namespace megalith {
+
+/// Causal multi-head or grouped-query attention: linear_qkv [(N + 2K) D, H] with rows [Q | K | V], rotary
+/// embedding on Q and K, softmax attention, linear_proj [H, N D].
+class SelfAttention {
+ public:
+  struct Options {
+    std::string name;  ///< "decoder.layers.3.self_attention"
+    int64_t layer = 0;
+    int64_t hidden_size = 0;       ///< H
+    int64_t num_heads = 0;         ///< N
+    int64_t num_query_groups = 0;  ///< K
+    int64_t head_dim = 0;          ///< D
+    bool has_qkv_bias = false;
+    bool has_proj_bias = false;
+    double qkv_init_std = 0.02;
+    double proj_init_std = 0.02;
+    double dropout = 0;
+    const RotaryTables* rotary = nullptr;  ///< null: no rotary embedding; must outlive the module
+  };
+  SelfAttention(const Options& options, ParameterStore& store);
+
+  /// x [T, H] -> [T, H].
+  Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;
+
+ private:
+  Var attend(Tape& tape, const ForwardContext& context, const Var& qkv) const;
+  Var attend_with_cache(Tape& tape, const ForwardContext& context, const Var& qkv) const;
+
+  Options options_;
+  Linear qkv_;
+  Linear proj_;
+};
+
+}  // namespace megalith

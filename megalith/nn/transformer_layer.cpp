@@ -1,0 +1,28 @@
+#include "megalith/nn/transformer_layer.h"
+
+#include "megalith/autograd/functions/add.h"
+#include "megalith/autograd/functions/dropout.h"
+
+namespace megalith {
+
+TransformerLayer::TransformerLayer(const std::string& name, const Options& options, ParameterStore& store)
+    : options_(options),
+      input_norm_(name + ".input_layernorm", options.norm, options.attention.hidden_size, options.norm_eps,
+                  store),
+      attention_(options.attention, store),
+      pre_mlp_norm_(name + ".pre_mlp_layernorm", options.norm, options.attention.hidden_size,
+                    options.norm_eps, store),
+      mlp_(options.mlp, store) {}
+
+Var TransformerLayer::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
+  const RngKey rng = context.rng.fold(static_cast<uint64_t>(options_.attention.layer));
+  const double drop = context.is_training ? options_.hidden_dropout : 0;
+
+  const Var attended = attention_.forward(tape, context, input_norm_.forward(tape, x));
+  const NormResult middle =
+      pre_mlp_norm_.forward(tape, dropout(tape, attended, drop, rng.fold("attention")), x);
+  const Var expanded = mlp_.forward(tape, middle.y);
+  return add(tape, dropout(tape, expanded, drop, rng.fold("mlp")), middle.sum);
+}
+
+}  // namespace megalith

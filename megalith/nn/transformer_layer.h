@@ -1,0 +1,34 @@
+#pragma once
+// defines: TransformerLayer
+
+#include "megalith/nn/mlp.h"
+#include "megalith/nn/norm.h"
+#include "megalith/nn/self_attention.h"
+
+namespace megalith {
+
+/// Pre-norm transformer block: x += attention(norm(x)); x += mlp(norm(x)).
+class TransformerLayer {
+ public:
+  struct Options {
+    SelfAttention::Options attention;
+    Mlp::Options mlp;
+    NormKind norm = NormKind::kLayerNorm;
+    double norm_eps = 1e-5;
+    double hidden_dropout = 0;
+  };
+  /// `name` is the prefix of all parameters: "decoder.layers.3".
+  TransformerLayer(const std::string& name, const Options& options, ParameterStore& store);
+
+  /// x [T, H] -> [T, H].
+  Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;
+
+ private:
+  Options options_;
+  Norm input_norm_;
+  SelfAttention attention_;
+  Norm pre_mlp_norm_;
+  Mlp mlp_;
+};
+
+}  // namespace megalith
