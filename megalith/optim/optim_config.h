@@ -1,0 +1,37 @@
+#pragma once
+// defines: OptimConfig
+
+#include <cstdint>
+#include <string>
+
+#include "megalith/config/field.h"
+
+namespace megalith {
+
+/// Optimizer and schedules. Names and defaults are Megatron's.
+struct OptimConfig {
+  double lr = 0;
+  double min_lr = 0;
+  std::string lr_decay_style = "linear";
+  int64_t lr_decay_iters = 0;  ///< 0: train_iters
+  int64_t lr_warmup_iters = 0;
+  double lr_warmup_fraction = 0;  ///< of the decay iterations; excludes lr_warmup_iters
+  double lr_warmup_init = 0;
+  std::string lr_wsd_decay_style = "exponential";
+  int64_t lr_wsd_decay_iters = 0;
+
+  double weight_decay = 0.01;
+  double start_weight_decay = 0;  ///< read when weight_decay_incr_style is not constant
+  double end_weight_decay = 0;
+  std::string weight_decay_incr_style = "constant";
+
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_eps = 1e-8;
+  double clip_grad = 1.0;  ///< 0: gradients are not clipped
+};
+
+void declare_fields(OptimConfig& config, FieldList& fields);
+void validate(const OptimConfig& config);
+
+}  // namespace megalith
