@@ -45,6 +45,15 @@ Utf8Char decode_utf8(std::string_view text, size_t begin) {
   return {code_point, lead.num_bytes};
 }
 
+bool is_utf8(std::string_view text) {
+  for (size_t begin = 0; begin < text.size();) {
+    const uint32_t num_bytes = decode_utf8(text, begin).num_bytes;
+    if (num_bytes == 0) return false;
+    begin += num_bytes;
+  }
+  return true;
+}
+
 void append_utf8(uint32_t code_point, std::string& text) {
   const auto continuation = [&](int shift) {
     text += static_cast<char>(0x80 | (code_point >> shift & 0x3F));

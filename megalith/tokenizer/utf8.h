@@ -1,5 +1,5 @@
 #pragma once
-// defines: Utf8Char, decode_utf8, append_utf8, incomplete_utf8_suffix
+// defines: Utf8Char, decode_utf8, is_utf8, append_utf8, incomplete_utf8_suffix
 
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +16,9 @@ struct Utf8Char {
 /// The character at text[begin], begin < text.size(). Well-formed as in table 3-7 of the Unicode standard:
 /// no overlong forms, no surrogates, nothing above U+10FFFF.
 Utf8Char decode_utf8(std::string_view text, size_t begin);
+
+/// Whether the whole text is well-formed.
+bool is_utf8(std::string_view text);
 
 void append_utf8(uint32_t code_point, std::string& text);
 
