@@ -1,7 +1,11 @@
 #pragma once
 // defines: GemmOperand, GemmProblem, gemm
 
-#include "megalith/core/exec.h"
+#include "megalith/core/dtype.h"
+
+namespace megalith {
+class Exec;
+}
 
 namespace megalith::cpu {
 

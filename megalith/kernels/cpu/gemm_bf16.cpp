@@ -9,6 +9,7 @@
 #endif
 
 #include "megalith/base/math.h"
+#include "megalith/core/exec.h"
 
 namespace megalith::cpu {
 namespace {
