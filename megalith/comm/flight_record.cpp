@@ -1,0 +1,57 @@
+#include "megalith/comm/flight_record.h"
+
+#include <algorithm>
+
+#include "megalith/base/text.h"
+
+namespace megalith {
+
+FlightRecord::FlightRecord(int num_ranks)
+    : num_ranks_(num_ranks), pages_(std::make_unique<Page[]>(static_cast<size_t>(num_ranks))) {}
+
+void FlightRecord::start(int rank, const Label& group, int64_t number, const CollectiveCall& call) {
+  Page& page = pages_[rank];
+  const std::lock_guard lock(page.mutex);
+  page.entries[page.num_started++ % kKept] = {group, number, call, Clock::now(), false};
+}
+
+void FlightRecord::finish(int rank) {
+  Page& page = pages_[rank];
+  const std::lock_guard lock(page.mutex);
+  page.entries[(page.num_started - 1) % kKept].is_finished = true;
+}
+
+void FlightRecord::leave(int rank) {
+  const std::lock_guard lock(pages_[rank].mutex);
+  pages_[rank].has_left = true;
+}
+
+bool FlightRecord::has_left(int rank) const {
+  const std::lock_guard lock(pages_[rank].mutex);
+  return pages_[rank].has_left;
+}
+
+std::string FlightRecord::report() const {
+  const auto now = Clock::now();
+  std::string text;
+  for (int rank = 0; rank < num_ranks_; ++rank) {
+    const Page& page = pages_[rank];
+    const std::lock_guard lock(page.mutex);
+    text += fmt::format("{}rank {}:", rank == 0 ? "" : "\n", rank);
+    if (page.has_left) text += " has finished;";
+    if (page.num_started == 0) text += " no operation yet";
+    for (int64_t i = page.num_started - 1; i >= std::max<int64_t>(0, page.num_started - kKept); --i) {
+      const Entry& entry = page.entries[i % kKept];
+      text += fmt::format(" {} of '{}' {}", entry.number, entry.group.str(), describe(entry.call));
+      if (!entry.is_finished) {
+        const double seconds = std::chrono::duration<double>(now - entry.started).count();
+        text += fmt::format(" (waiting for {})", human_duration(seconds));
+      }
+      text += ";";
+    }
+    if (text.back() == ';') text.pop_back();
+  }
+  return text;
+}
+
+}  // namespace megalith
