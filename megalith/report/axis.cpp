@@ -27,12 +27,15 @@ std::vector<double> linear_ticks(double low, double high, int num_ticks) {
 }
 
 std::vector<double> log_ticks(double low, double high, int num_ticks) {
-  std::vector<double> ticks;
   const double decades = std::log10(high / low);
+  // Every digit within a decade, 1 2 5 over a few, powers of ten alone over many.
+  std::vector<double> factors = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  if (decades > 1.2) factors = {1, 2, 5};
+  if (decades > num_ticks / 2.0) factors = {1};
+  std::vector<double> ticks;
   for (int power = static_cast<int>(std::floor(std::log10(low))); power <= std::ceil(std::log10(high));
        ++power) {
-    for (const double factor : {1.0, 2.0, 5.0}) {
-      if (factor > 1 && decades > num_ticks / 2.0) continue;
+    for (const double factor : factors) {
       const double tick = factor * std::pow(10.0, power);
       if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) ticks.push_back(tick);
     }
@@ -44,7 +47,10 @@ std::vector<double> log_ticks(double low, double high, int num_ticks) {
 std::string tick_label(double tick, double step) {
   const double magnitude = std::max(std::abs(tick), step);
   if (tick == 0) return "0";
-  if (magnitude < 1e-3) return fmt::format("{:.3g}", tick);
+  if (magnitude < 1e-3) {
+    const int power = static_cast<int>(std::floor(std::log10(std::abs(tick)) + 1e-9));
+    return fmt::format("{:.3g}e{}", tick / std::pow(10.0, power), power);
+  }
   if (magnitude >= 10000) {
     const double unit = magnitude >= 1e9 ? 1e9 : magnitude >= 1e6 ? 1e6 : 1e3;
     return fmt::format("{:g}{}", std::round(tick / unit * 1e4) / 1e4,
@@ -78,26 +84,30 @@ Axis make_axis(double low, double high, AxisScale scale, int num_ticks) {
   }
   Axis axis{.scale = scale, .low = low, .high = high};
   if (scale == AxisScale::kLog) axis.ticks = log_ticks(low, high, num_ticks);
-  if (axis.ticks.size() < 3) axis.ticks = linear_ticks(low, high, num_ticks);
-  for (size_t i = 0; i < axis.ticks.size(); ++i) {
-    const double step = scale == AxisScale::kLog && i == 0 ? axis.ticks[0]
-                        : i > 0                            ? axis.ticks[i] - axis.ticks[i - 1]
-                        : axis.ticks.size() > 1            ? axis.ticks[1] - axis.ticks[0]
-                                                           : high - low;
-    axis.labels.push_back(tick_label(axis.ticks[i], step));
-  }
+  const bool has_log_ticks = axis.ticks.size() >= 3;
+  if (!has_log_ticks) axis.ticks = linear_ticks(low, high, num_ticks);
+  const double step = axis.ticks.size() > 1 ? axis.ticks[1] - axis.ticks[0] : high - low;
+  for (const double tick : axis.ticks) axis.labels.push_back(tick_label(tick, has_log_ticks ? tick : step));
   return axis;
 }
 
 Curve smooth(const Curve& curve, double factor) {
-  Curve out;
-  out.reserve(curve.size());
+  Curve out = curve;
+  std::vector<double> weights(curve.size());
   double sum = 0;
   double weight = 0;
-  for (const auto& [x, y] : curve) {
-    sum = factor * sum + y;
+  for (size_t i = 0; i < curve.size(); ++i) {
+    sum = factor * sum + curve[i].second;
     weight = factor * weight + 1;
-    out.emplace_back(x, sum / weight);
+    out[i].second = sum;
+    weights[i] = weight;
+  }
+  sum = 0;
+  weight = 0;
+  for (size_t i = curve.size(); i-- > 0;) {
+    out[i].second = (out[i].second + factor * sum) / (weights[i] + factor * weight);
+    sum = factor * sum + curve[i].second;
+    weight = factor * weight + 1;
   }
   return out;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// defines: AxisScale, Axis, make_axis, smooth
+// defines: AxisScale, Axis, make_axis, Curve, smooth, thin_out
 
 #include <string>
 #include <utility>
@@ -28,8 +28,8 @@ Axis make_axis(double low, double high, AxisScale scale, int num_ticks);
 /// (x, y) with ascending x.
 using Curve = std::vector<std::pair<double, double>>;
 
-/// Exponential moving average of y whose weights are normalised, so that the first values are not pulled to
-/// zero (Adam's bias correction): s_n = sum_i a^(n-i) y_i / sum_i a^(n-i). factor 0 changes nothing.
+/// Mean of y over the neighbours on both sides, with weights that fall by `factor` from point to point:
+/// s_n = sum_i a^|n-i| y_i / sum_i a^|n-i|. It does not lag behind a falling curve; factor 0 changes nothing.
 Curve smooth(const Curve& curve, double factor);
 
 /// At most about 2 * num_buckets points with the same outline: the lowest and highest point of every bucket

@@ -69,6 +69,7 @@ class Paper {
     cairo_show_text(pen(), text.c_str());
   }
   void line(double x0, double y0, double x1, double y1, double width) {
+    cairo_new_path(pen());
     cairo_set_line_width(pen(), width);
     cairo_move_to(pen(), x0, y0);
     cairo_line_to(pen(), x1, y1);
@@ -108,15 +109,25 @@ Range x_range(const std::vector<PlotRun>& runs) {
       range.include(curve->back().first);
     }
   }
+  // The origin belongs to a curve that begins near it.
+  if (range.low > 0 && range.low < 0.05 * range.high) range.low = 0;
   return range;
 }
 
-// Smoothed curves and evaluations decide, so that one spike does not flatten the picture.
+// Smoothed curves, evaluations and where a run began decide, so that one spike does not flatten the picture.
 Range y_range(const std::vector<PlotRun>& runs, const PlotOptions& options) {
   Range range;
   for (const PlotRun& run : runs) {
     for (const auto& [x, y] : smooth(run.train, options.smoothing)) range.include(y);
     for (const auto& [x, y] : run.held_out) range.include(y);
+    if (!run.train.empty()) range.include(run.train.front().second);
+    if (options.y_scale == AxisScale::kLinear) continue;
+    for (const Curve* curve : {&run.train, &run.held_out}) {
+      for (const auto& [x, y] : *curve) {
+        MG_CHECK(y > 0, "{}: {} is {:g} at {} {:g}; a logarithmic axis takes values > 0", run.label,
+                 options.y_label, y, options.x_label, x);
+      }
+    }
   }
   if (range.empty()) return range;
   if (options.y_scale == AxisScale::kLog) {
@@ -150,10 +161,9 @@ void draw_axes(Paper& paper, const Panel& panel, bool with_x_labels) {
 }
 
 void trace(Paper& paper, const Panel& panel, const Curve& curve) {
+  cairo_new_path(paper.pen());
   for (const auto& [x, y] : thin_out(curve, kCurveBuckets)) {
-    // A value that a log axis cannot show lies below the picture.
-    const bool has_place = panel.y.scale == AxisScale::kLinear || y > 0;
-    cairo_line_to(paper.pen(), panel.to_x(x), has_place ? panel.to_y(y) : panel.box.bottom + 10);
+    cairo_line_to(paper.pen(), panel.to_x(x), panel.to_y(y));
   }
 }
 
@@ -181,8 +191,7 @@ void draw_run(Paper& paper, const Panel& panel, const PlotRun& run, const Colour
   cairo_restore(pen);
   const Curve points = thin_out(run.held_out, 60);
   for (const auto& [x, y] : points) {
-    if (panel.y.scale == AxisScale::kLog && y <= 0) continue;
-    cairo_new_sub_path(pen);
+    cairo_new_path(pen);
     cairo_arc(pen, panel.to_x(x), panel.to_y(y), 4.6, 0, 2 * M_PI);
     paper.set({1, 1, 1}, 1);
     cairo_fill_preserve(pen);
@@ -227,6 +236,7 @@ void draw_legend(Paper& paper, const Box& box, const std::vector<PlotRun>& runs,
   for (const LegendLine& line : lines) {
     paper.set(line.colour, 1);
     if (line.is_held_out) {
+      cairo_new_path(paper.pen());
       cairo_arc(paper.pen(), left + 12 + kSample / 2, y, 4.6, 0, 2 * M_PI);
       cairo_set_line_width(paper.pen(), 2);
       cairo_stroke(paper.pen());
@@ -249,7 +259,7 @@ void draw_lr(Paper& paper, const Panel& panel, const std::vector<PlotRun>& runs)
   }
   paper.set(kFaint, 1);
   paper.font(kLabelSize - 1, Weight::kNormal);
-  paper.text(panel.box.left + 8, panel.box.top + 14, "learning rate", Align::kLeft);
+  paper.text(28, panel.box.top - 10, "learning rate", Align::kLeft);
 }
 
 void draw(Paper& paper, const std::vector<PlotRun>& runs, const PlotOptions& options) {
@@ -267,7 +277,7 @@ void draw(Paper& paper, const std::vector<PlotRun>& runs, const PlotOptions& opt
   const double height = options.height;
   const double floor = height - 64;
   const Box main_box{
-      .left = 88, .top = 92, .right = width - 36, .bottom = with_lr ? floor - 0.2 * height : floor};
+      .left = 88, .top = 92, .right = width - 36, .bottom = with_lr ? floor - 0.24 * height : floor};
   const Panel main{.box = main_box,
                    .x = make_axis(xs.low, xs.high, AxisScale::kLinear, 8),
                    .y = make_axis(ys.low, ys.high, options.y_scale, 7)};
@@ -285,8 +295,8 @@ void draw(Paper& paper, const std::vector<PlotRun>& runs, const PlotOptions& opt
   draw_legend(paper, main.box, runs, options.smoothing);
   if (with_lr) {
     const Box lr_box{
-        .left = main.box.left, .top = main.box.bottom + 24, .right = main.box.right, .bottom = floor};
-    draw_lr(paper, {.box = lr_box, .x = main.x, .y = make_axis(0, lrs.high * 1.1, AxisScale::kLinear, 3)},
+        .left = main.box.left, .top = main.box.bottom + 44, .right = main.box.right, .bottom = floor};
+    draw_lr(paper, {.box = lr_box, .x = main.x, .y = make_axis(0, lrs.high * 1.1, AxisScale::kLinear, 4)},
             runs);
   }
   paper.set(kFaint, 1);
