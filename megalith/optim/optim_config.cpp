@@ -1,5 +1,7 @@
 #include "megalith/optim/optim_config.h"
 
+#include "megalith/base/error.h"
+
 namespace megalith {
 
 void declare_fields(OptimConfig& c, FieldList& f) {

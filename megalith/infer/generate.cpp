@@ -1,0 +1,154 @@
+#include "megalith/infer/generate.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "megalith/infer/stop_strings.h"
+
+namespace megalith {
+namespace {
+
+// A batch of sequences of one length, short ones padded on the left.
+class Sequences {
+ public:
+  explicit Sequences(const std::vector<std::vector<int32_t>>& prompts) {
+    for (const auto& prompt : prompts) length_ = std::max(length_, static_cast<int64_t>(prompt.size()));
+    for (const auto& prompt : prompts) {
+      const auto padding = static_cast<size_t>(length_) - prompt.size();
+      padding_.push_back(static_cast<int32_t>(padding));
+      rows_.emplace_back(padding, 0);
+      rows_.back().insert(rows_.back().end(), prompt.begin(), prompt.end());
+    }
+  }
+
+  int64_t batch() const { return static_cast<int64_t>(rows_.size()); }
+  int64_t length() const { return length_; }
+
+  void push(const std::vector<int32_t>& next) {
+    for (size_t row = 0; row < rows_.size(); ++row) rows_[row].push_back(next[row]);
+    ++length_;
+  }
+
+  struct Input {
+    Tensor ids;  // [B * S]
+    ForwardContext context;
+  };
+  /// Tokens from place `begin` on.
+  Input input(int64_t begin, Exec& exec) const {
+    std::vector<int32_t> ids, positions, first_keys;
+    for (size_t row = 0; row < rows_.size(); ++row) {
+      const int32_t padding = padding_[row];
+      for (auto place = static_cast<int32_t>(begin); place < static_cast<int32_t>(length_); ++place) {
+        ids.push_back(rows_[row][static_cast<size_t>(place)]);
+        positions.push_back(std::max(0, place - padding));
+        first_keys.push_back(std::min(place, padding));  // padding sees itself
+      }
+    }
+    const auto tokens = static_cast<int64_t>(ids.size());
+    const auto on_device = [&](const std::vector<int32_t>& values, const Shape& shape) {
+      return exec.from_host(std::span<const int32_t>(values), shape);
+    };
+    return {.ids = on_device(ids, {tokens}),
+            .context = {.batch = batch(),
+                        .positions = on_device(positions, {tokens}),
+                        .first_key = on_device(first_keys, {batch(), length_ - begin})}};
+  }
+
+ private:
+  std::vector<std::vector<int32_t>> rows_;
+  std::vector<int32_t> padding_;
+  int64_t length_ = 0;
+};
+
+// Text of one sequence as it grows.
+class TextStream {
+ public:
+  TextStream(const Tokenizer& tokenizer, const std::vector<std::string>& stop_strings)
+      : decoder_(tokenizer), stops_(stop_strings) {}
+
+  std::string push(int32_t token) { return stops_.push(decoder_.push(token)); }
+  std::string finish() {
+    std::string text = stops_.push(decoder_.finish());
+    return text + stops_.finish();
+  }
+  bool is_stopped() const { return stops_.found(); }
+
+ private:
+  StreamDecoder decoder_;
+  StopStrings stops_;
+};
+
+void check_lengths(const LanguageModel& model, const std::vector<std::vector<int32_t>>& prompts,
+                   int64_t max_new_tokens) {
+  MG_CHECK(!prompts.empty(), "generate: there is no prompt");
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    MG_CHECK(!prompts[i].empty(), "generate: prompt {} has no tokens", i);
+    const int64_t needed = static_cast<int64_t>(prompts[i].size()) + max_new_tokens;
+    MG_CHECK(model.max_positions() == 0 || needed <= model.max_positions(),
+             "generate: prompt {} has {} tokens, with {} new ones more than the model's {} positions", i,
+             prompts[i].size(), max_new_tokens, model.max_positions());
+  }
+}
+
+}  // namespace
+
+std::vector<Generation> generate(LanguageModel& model, const Tokenizer& tokenizer,
+                                 const std::vector<std::vector<int32_t>>& prompts,
+                                 const GenerateOptions& options, Exec& exec) {
+  check_lengths(model, prompts, options.max_new_tokens);
+  Sequences sequences(prompts);
+  const size_t batch = prompts.size();
+  std::vector<Generation> results(batch);
+  std::vector<TextStream> streams(batch, TextStream(tokenizer, options.stop_strings));
+  std::vector<bool> is_done(batch, false);
+  const auto show = [&](size_t row, const std::string& text) {
+    results[row].text += text;
+    if (options.on_text && !text.empty()) options.on_text(row, text);
+  };
+
+  std::optional<KvCache> cache;
+  if (options.use_cache)
+    cache = model.make_cache(sequences.batch(), sequences.length() + options.max_new_tokens, exec);
+  Tape tape(exec, {.is_recording = false, .recompute = {}});
+  const RngKey rng = RngKey{options.seed, 0}.fold("generate");
+
+  for (int64_t step = 0; step < options.max_new_tokens; ++step) {
+    Sequences::Input input = sequences.input(cache ? cache->length() : 0, exec);
+    input.context.cache = cache ? &*cache : nullptr;
+    const Tensor logits = model.last_logits(tape, input.context, input.ids);  // [B, padded V]
+    const std::vector<float> values = to_vector<float>(logits.slice(1, 0, model.vocab_size()));
+
+    std::vector<int32_t> next(batch, 0);
+    for (size_t row = 0; row < batch; ++row) {
+      if (is_done[row]) continue;
+      const auto width = static_cast<size_t>(model.vocab_size());
+      const uint32_t word = rng.fold(row).bits(static_cast<uint64_t>(step));
+      next[row] = sample_token(std::span(values).subspan(row * width, width), options.sampling, word);
+      if (next[row] == tokenizer.eod()) {
+        results[row].finish_reason = "eod";
+        is_done[row] = true;
+        continue;
+      }
+      results[row].tokens.push_back(next[row]);
+      show(row, streams[row].push(next[row]));
+      if (streams[row].is_stopped()) {
+        results[row].finish_reason = "stop";
+        is_done[row] = true;
+      }
+    }
+    if (std::all_of(is_done.begin(), is_done.end(), [](bool done) { return done; })) break;
+    if (options.should_stop && options.should_stop()) {
+      for (size_t row = 0; row < batch; ++row) {
+        if (!is_done[row]) results[row].finish_reason = "interrupted";
+      }
+      break;
+    }
+    sequences.push(next);
+  }
+  for (size_t row = 0; row < batch; ++row) {
+    if (!streams[row].is_stopped()) show(row, streams[row].finish());
+  }
+  return results;
+}
+
+}  // namespace megalith

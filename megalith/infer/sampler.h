@@ -1,0 +1,24 @@
+#pragma once
+// defines: SamplingOptions, sample_token
+
+#include <cstdint>
+#include <span>
+
+#include "megalith/core/rng.h"
+
+namespace megalith {
+
+/// Temperature divides the logits; then the top_k largest stay; then the smallest set of the most probable
+/// tokens whose probability reaches top_p (nucleus sampling, Holtzman et al. 2020). Greedy when temperature
+/// is 0 or top_k is 1.
+struct SamplingOptions {
+  double temperature = 1;
+  int64_t top_k = 0;  ///< 0: all
+  double top_p = 0;   ///< 0: all
+};
+
+/// Index of the chosen logit. The draw is a function of the logits and the random word alone; of equal logits
+/// the lowest index counts as the larger.
+int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, uint32_t random_word);
+
+}  // namespace megalith

@@ -1,0 +1,84 @@
+#include "megalith/train/train_config.h"
+
+#include "megalith/base/error.h"
+
+namespace megalith {
+
+RecomputePolicy TrainConfig::recompute_policy() const {
+  if (recompute_granularity == "full") return {.full = true, .ops = {}};
+  RecomputePolicy policy;
+  if (recompute_granularity != "selective") return policy;
+  for (const std::string& module : recompute_modules)
+    policy.ops.push_back(module == "layernorm" ? "norm" : "activation");
+  return policy;
+}
+
+void declare_fields(TrainConfig& c, FieldList& f) {
+  f.add("train_iters", c.train_iters, {.help = "optimizer steps", .min = 1, .main = true, .required = true});
+  f.add("micro_batch_size", c.micro_batch_size,
+        {.help = "sequences of one forward and backward pass", .min = 1, .main = true});
+  f.add("global_batch_size", c.global_batch_size,
+        {.help = "sequences of one step; 0: micro_batch_size. Gradients of the microbatches are summed",
+         .min = 0,
+         .main = true});
+  f.add("tokenizer_model", c.tokenizer_model,
+        {.help = "tokenizer.json of the data: gives vocab_size and the end-of-document token",
+         .value_name = "FILE",
+         .main = true});
+  f.add("device", c.device, {.help = "where to train", .allowed = {"cpu"}});
+  f.add("num_threads", c.num_threads,
+        {.help = "threads of the CPU kernels; 0: OMP_NUM_THREADS or all cores", .min = 0});
+  f.add("eval_interval", c.eval_interval,
+        {.help = "steps between evaluations on the validation split", .min = 1, .main = true});
+  f.add("eval_iters", c.eval_iters,
+        {.help = "global batches of one evaluation, the same every time; 0: no evaluation",
+         .min = 0,
+         .main = true});
+  f.add("log_interval", c.log_interval,
+        {.help = "steps between lines when stderr is not a terminal", .min = 1});
+  f.add("metrics", c.metrics,
+        {.help = "JSONL file, one object per step; default: metrics.jsonl in --save", .value_name = "FILE"});
+  f.add("save", c.save, {.help = "directory of the run's checkpoints", .value_name = "DIR", .main = true});
+  f.add(
+      "load", c.load,
+      {.help = "directory to go on from; an empty one begins a new run", .value_name = "DIR", .main = true});
+  f.add("save_interval", c.save_interval,
+        {.help = "steps between checkpoints; 0: only at the end", .min = 0, .main = true});
+  f.add("keep_last", c.keep_last, {.help = "checkpoints to keep; 0: all", .min = 0});
+  f.add("finetune", c.finetune, {.help = "take only the weights from --load and begin at step 0"});
+  f.add("recompute_granularity", c.recompute_granularity,
+        {.help = "what the backward computes again: full keeps only the layers' inputs",
+         .allowed = {"none", "selective", "full"}});
+  f.add("recompute_modules", c.recompute_modules,
+        {.help = "selective: outputs that are not kept", .allowed = {"layernorm", "mlp_act"}});
+  f.add("nan_policy", c.nan_policy,
+        {.help = "when loss or gradients are NaN or Inf: stop the run, skip the update, or warn and go on",
+         .allowed = {"stop", "skip", "warn"}});
+}
+
+void validate(const TrainConfig& c) {
+  if (c.batch_size() % c.micro_batch_size != 0) {
+    throw UsageError(fmt::format("global_batch_size {} is not a multiple of micro_batch_size {}",
+                                 c.global_batch_size, c.micro_batch_size));
+  }
+  if (c.finetune && c.load.empty()) throw UsageError("finetune needs load: the directory with the weights");
+  if (c.save_interval > 0 && c.save.empty())
+    throw UsageError("save_interval needs save: the directory for checkpoints");
+}
+
+void complete(RunConfig& config, int64_t tokenizer_vocab_size) {
+  GptConfig& model = config.model;
+  if (model.max_position_embeddings == 0) model.max_position_embeddings = config.data.seq_length;
+  if (config.data.seq_length > model.max_position_embeddings) {
+    throw UsageError(fmt::format("seq_length {} is longer than max_position_embeddings {}",
+                                 config.data.seq_length, model.max_position_embeddings));
+  }
+  if (model.vocab_size == 0) model.vocab_size = tokenizer_vocab_size;
+  if (model.vocab_size == 0) throw UsageError("vocab_size is not known: give tokenizer_model or vocab_size");
+  if (tokenizer_vocab_size > model.vocab_size) {
+    throw UsageError(fmt::format("vocab_size {} is smaller than the tokenizer's {} tokens ({})",
+                                 model.vocab_size, tokenizer_vocab_size, config.train.tokenizer_model));
+  }
+}
+
+}  // namespace megalith

@@ -1,0 +1,61 @@
+#pragma once
+// defines: TrainConfig, RunConfig
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "megalith/autograd/tape.h"
+#include "megalith/config/field.h"
+#include "megalith/data/data_config.h"
+#include "megalith/models/gpt/gpt_config.h"
+#include "megalith/optim/optim_config.h"
+
+namespace megalith {
+
+/// The training run itself. Names are Megatron's where it has one.
+struct TrainConfig {
+  int64_t train_iters = 0;
+  int64_t micro_batch_size = 1;
+  int64_t global_batch_size = 0;  ///< 0: micro_batch_size
+
+  std::string tokenizer_model;
+  std::string device = "cpu";
+  int64_t num_threads = 0;
+
+  int64_t eval_interval = 1000;
+  int64_t eval_iters = 100;
+  int64_t log_interval = 10;
+  std::string metrics;
+
+  std::string save;
+  std::string load;
+  int64_t save_interval = 0;
+  int64_t keep_last = 0;
+  bool finetune = false;
+
+  std::string recompute_granularity = "none";
+  std::vector<std::string> recompute_modules = {"layernorm", "mlp_act"};
+  std::string nan_policy = "stop";
+
+  int64_t batch_size() const { return global_batch_size > 0 ? global_batch_size : micro_batch_size; }
+  int64_t num_microbatches() const { return batch_size() / micro_batch_size; }
+  RecomputePolicy recompute_policy() const;
+};
+
+void declare_fields(TrainConfig& config, FieldList& fields);
+void validate(const TrainConfig& config);
+
+/// A whole recipe: sections model, data, optim and train.
+struct RunConfig {
+  GptConfig model;
+  DataConfig data;
+  OptimConfig optim;
+  TrainConfig train;
+};
+
+/// Fills what sections take from one another (max_position_embeddings from seq_length, vocab_size from the
+/// tokenizer) and checks them together. Throws UsageError naming the keys.
+void complete(RunConfig& config, int64_t tokenizer_vocab_size);
+
+}  // namespace megalith
