@@ -1,7 +1,6 @@
 #pragma once
 // defines: DType, bf16, f16, dtype_of, size_of, name_of, parse_dtype, accumulate_t, dispatch_dtype
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -15,19 +14,22 @@ namespace megalith {
 /// in them.
 enum class DType : uint8_t { kF64, kF32, kBF16, kF16, kI64, kI32, kU8, kF8E4M3, kF8E5M2 };
 
-/// The upper half of an IEEE binary32. Arithmetic happens in float.
+/// The upper half of an IEEE binary32. Arithmetic happens in float. The conversions are inlined by force,
+/// with built-ins for bit casts, because kernels that are compiled once per instruction set use them.
 struct bf16 {
   uint16_t bits = 0;
 
   bf16() = default;
   /// Rounds to nearest, ties to even; NaN stays NaN.
-  explicit bf16(float value) {
-    const auto word = std::bit_cast<uint32_t>(value);
+  [[gnu::always_inline]] explicit bf16(float value) {
+    const auto word = __builtin_bit_cast(uint32_t, value);
     const uint32_t rounded = (word + 0x7fffu + ((word >> 16) & 1u)) >> 16;
     const bool is_nan = (word & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<uint16_t>(is_nan ? (word >> 16) | 0x40u : rounded);
   }
-  explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  [[gnu::always_inline]] explicit operator float() const {
+    return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
+  }
   friend bool operator==(bf16, bf16) = default;
 };
 
@@ -36,8 +38,11 @@ struct f16 {
   uint16_t bits = 0;
 
   f16() = default;
-  explicit f16(float value) : bits(std::bit_cast<uint16_t>(static_cast<_Float16>(value))) {}
-  explicit operator float() const { return static_cast<float>(std::bit_cast<_Float16>(bits)); }
+  [[gnu::always_inline]] explicit f16(float value)
+      : bits(__builtin_bit_cast(uint16_t, static_cast<_Float16>(value))) {}
+  [[gnu::always_inline]] explicit operator float() const {
+    return static_cast<float>(__builtin_bit_cast(_Float16, bits));
+  }
   friend bool operator==(f16, f16) = default;
 };
 

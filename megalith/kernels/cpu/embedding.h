@@ -1,0 +1,44 @@
+#pragma once
+// defines: EmbeddingArgs, embedding, EmbeddingBackwardArgs, embedding_backward
+
+#include "megalith/core/dtype.h"
+#include "megalith/kernels/cpu/isa_dispatch.h"
+
+namespace megalith {
+class Exec;
+}
+
+namespace megalith::cpu {
+
+/// out[t] = table[ids[t]] (+ positions_table[positions[t]]); strides in elements; ids and positions are in
+/// range.
+struct EmbeddingArgs {
+  DType dtype = DType::kF32;
+  int64_t tokens = 0, cols = 0;
+  const int32_t* ids = nullptr;
+  const void* table = nullptr;
+  const int32_t* positions = nullptr;  // or null
+  const void* positions_table = nullptr;
+  void* out = nullptr;
+  int64_t table_stride = 0, positions_stride = 0, out_stride = 0;
+  int num_threads = 1;  // set by embedding()
+};
+void embedding(EmbeddingArgs args, Exec& exec);
+
+/// d_table[ids[t]] += d_out[t], t in ascending order. Threads own blocks of columns, so every row of the
+/// table is summed in that order for any number of threads and however often an id comes.
+struct EmbeddingBackwardArgs {
+  DType dtype = DType::kF32;  // of d_out
+  int64_t tokens = 0, cols = 0;
+  const int32_t* ids = nullptr;
+  const void* d_out = nullptr;
+  void* d_table = nullptr;  // f32, f64 for f64
+  int64_t d_out_stride = 0, d_table_stride = 0;
+  int num_threads = 1;  // set by embedding_backward()
+};
+void embedding_backward(EmbeddingBackwardArgs args, Exec& exec);
+
+MG_DECLARE_PER_ISA(void embedding(const EmbeddingArgs& args))
+MG_DECLARE_PER_ISA(void embedding_backward(const EmbeddingBackwardArgs& args))
+
+}  // namespace megalith::cpu

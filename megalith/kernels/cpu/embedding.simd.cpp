@@ -1,0 +1,60 @@
+#include "megalith/kernels/cpu/embedding.h"
+
+#include "megalith/kernels/cpu/float_types.h"
+
+namespace megalith::cpu::MG_ISA {
+namespace {
+
+// Two cache lines of f32: narrow enough to share the columns of a small model among threads.
+constexpr int64_t kBlockCols = 32;
+
+template <class T>
+void gather_rows(const EmbeddingArgs& args) {
+  using Acc = accumulate_t<T>;
+#pragma omp parallel for num_threads(args.num_threads) schedule(static)
+  for (int64_t t = 0; t < args.tokens; ++t) {
+    const T* row = static_cast<const T*>(args.table) + args.ids[t] * args.table_stride;
+    T* out = static_cast<T*>(args.out) + t * args.out_stride;
+    if (args.positions != nullptr) {
+      const T* position =
+          static_cast<const T*>(args.positions_table) + args.positions[t] * args.positions_stride;
+#pragma omp simd
+      for (int64_t c = 0; c < args.cols; ++c) {
+        out[c] = T(static_cast<Acc>(row[c]) + static_cast<Acc>(position[c]));
+      }
+    } else {
+#pragma omp simd
+      for (int64_t c = 0; c < args.cols; ++c) out[c] = row[c];
+    }
+  }
+}
+
+template <class T>
+void scatter_add(const EmbeddingBackwardArgs& args) {
+  using Acc = accumulate_t<T>;
+  const int64_t blocks = (args.cols + kBlockCols - 1) / kBlockCols;
+#pragma omp parallel for num_threads(args.num_threads) schedule(static)
+  for (int thread = 0; thread < args.num_threads; ++thread) {
+    const int64_t begin = blocks * thread / args.num_threads * kBlockCols;
+    const int64_t next = blocks * (thread + 1) / args.num_threads * kBlockCols;
+    const int64_t end = next < args.cols ? next : args.cols;
+    for (int64_t t = 0; t < args.tokens; ++t) {
+      const T* d_out = static_cast<const T*>(args.d_out) + t * args.d_out_stride;
+      Acc* d_row = static_cast<Acc*>(args.d_table) + args.ids[t] * args.d_table_stride;
+#pragma omp simd
+      for (int64_t c = begin; c < end; ++c) d_row[c] += static_cast<Acc>(d_out[c]);
+    }
+  }
+}
+
+}  // namespace
+
+void embedding(const EmbeddingArgs& args) {
+  dispatch_float(args.dtype, [&]<class T>() { gather_rows<T>(args); });
+}
+
+void embedding_backward(const EmbeddingBackwardArgs& args) {
+  dispatch_float(args.dtype, [&]<class T>() { scatter_add<T>(args); });
+}
+
+}  // namespace megalith::cpu::MG_ISA

@@ -1,0 +1,69 @@
+#include "megalith/kernels/cpu/norm.h"
+
+#include "megalith/kernels/cpu/float_types.h"
+
+namespace megalith::cpu::MG_ISA {
+namespace {
+
+template <class T, bool kSubtractMean>
+void norm_rows(const NormArgs& args) {
+  using Acc = accumulate_t<T>;
+  const int64_t cols = args.cols;
+  const T* weight = static_cast<const T*>(args.weight);
+  const T* bias = static_cast<const T*>(args.bias);
+#pragma omp parallel for num_threads(args.num_threads) schedule(static)
+  for (int64_t row = 0; row < args.rows; ++row) {
+    const T* x = static_cast<const T*>(args.x) + row * args.x_stride;
+    if (args.residual != nullptr) {
+      const T* residual = static_cast<const T*>(args.residual) + row * args.residual_stride;
+      T* sum = static_cast<T*>(args.sum) + row * args.sum_stride;
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) sum[c] = T(static_cast<Acc>(x[c]) + static_cast<Acc>(residual[c]));
+      // What was rounded is what is normalised, so that the backward sees the same x.
+      x = sum;
+    }
+    Acc mean = 0;
+    if constexpr (kSubtractMean) {
+#pragma omp simd reduction(+ : mean)
+      for (int64_t c = 0; c < cols; ++c) mean += static_cast<Acc>(x[c]);
+      mean /= static_cast<Acc>(cols);
+      static_cast<Acc*>(args.mean)[row] = mean;
+    }
+    Acc squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (int64_t c = 0; c < cols; ++c) {
+      const Acc value = static_cast<Acc>(x[c]) - mean;
+      squares += value * value;
+    }
+    const double variance = static_cast<double>(squares) / static_cast<double>(cols);
+    const Acc rstd = static_cast<Acc>(1 / __builtin_sqrt(variance + args.eps));
+    static_cast<Acc*>(args.rstd)[row] = rstd;
+    T* y = static_cast<T*>(args.y) + row * args.y_stride;
+    if (bias != nullptr) {
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) {
+        const Acc unit = (static_cast<Acc>(x[c]) - mean) * rstd;
+        y[c] = T(unit * static_cast<Acc>(weight[c]) + static_cast<Acc>(bias[c]));
+      }
+    } else {
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) {
+        y[c] = T((static_cast<Acc>(x[c]) - mean) * rstd * static_cast<Acc>(weight[c]));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void norm(const NormArgs& args) {
+  dispatch_float(args.dtype, [&]<class T>() {
+    if (args.subtract_mean) {
+      norm_rows<T, true>(args);
+    } else {
+      norm_rows<T, false>(args);
+    }
+  });
+}
+
+}  // namespace megalith::cpu::MG_ISA

@@ -1,0 +1,53 @@
+#include "megalith/ops/adamw.h"
+
+#include <cmath>
+
+#include "megalith/kernels/cpu/adamw.h"
+#include "megalith/ops/check.h"
+
+namespace megalith {
+
+void adamw(const AdamwArgs& args, Exec& exec) {
+  MG_CHECK(args.master.defined(), "adamw: master is not given");
+  const Shape shape{args.master.numel()};
+  const auto check_flat = [&](const char* name, const Tensor& tensor) {
+    check_tensor("adamw", name, tensor, DType::kF32, shape, exec);
+    check_contiguous("adamw", name, tensor);
+  };
+  check_flat("master", args.master);
+  check_flat("grad", args.grad);
+  check_flat("exp_avg", args.exp_avg);
+  check_flat("exp_avg_sq", args.exp_avg_sq);
+  check_float("adamw", "param", args.param, exec);
+  MG_CHECK(args.param.dtype() != DType::kF64, "adamw: param has dtype f64; allowed: f32, bf16");
+  check_tensor("adamw", "param", args.param, args.param.dtype(), shape, exec);
+  check_contiguous("adamw", "param", args.param);
+  MG_CHECK(args.step >= 1, "adamw: step {} counts from 1", args.step);
+  MG_CHECK(args.beta1 >= 0 && args.beta1 < 1 && args.beta2 >= 0 && args.beta2 < 1,
+           "adamw: beta1 {} and beta2 {} must be in [0, 1)", args.beta1, args.beta2);
+  const double step = static_cast<double>(args.step);
+  cpu::adamw({.param_dtype = args.param.dtype(),
+              .count = shape.numel(),
+              .param = args.param.raw(),
+              .master = args.master.data<float>(),
+              .grad = args.grad.data<float>(),
+              .exp_avg = args.exp_avg.data<float>(),
+              .exp_avg_sq = args.exp_avg_sq.data<float>(),
+              .grad_scale = static_cast<float>(args.grad_scale),
+              .beta1_rest = static_cast<float>(1 - args.beta1),
+              .beta2_rest = static_cast<float>(1 - args.beta2),
+              .decay = static_cast<float>(1 - args.lr * args.weight_decay),
+              .step_size = static_cast<float>(args.lr / (1 - std::pow(args.beta1, step))),
+              .root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(args.beta2, step))),
+              .eps = static_cast<float>(args.eps)},
+             exec);
+}
+
+double sum_of_squares(const Tensor& x, Exec& exec) {
+  MG_CHECK(x.defined(), "sum_of_squares: x is not given");
+  check_tensor("sum_of_squares", "x", x, DType::kF32, x.shape(), exec);
+  check_contiguous("sum_of_squares", "x", x);
+  return cpu::sum_of_squares(x.data<float>(), x.numel(), exec);
+}
+
+}  // namespace megalith

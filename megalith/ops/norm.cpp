@@ -1,0 +1,99 @@
+#include "megalith/ops/norm.h"
+
+#include "megalith/kernels/cpu/norm.h"
+#include "megalith/ops/check.h"
+
+namespace megalith {
+namespace {
+
+void check_like(const char* op, const char* name, const Tensor& tensor, const Tensor& x, const Exec& exec) {
+  check_tensor(op, name, tensor, x.dtype(), x.shape(), exec);
+  check_rows(op, name, tensor);
+}
+
+void check_vector(const char* op, const char* name, const Tensor& tensor, DType dtype, int64_t count,
+                  const Exec& exec) {
+  check_tensor(op, name, tensor, dtype, Shape{count}, exec);
+  check_contiguous(op, name, tensor);
+}
+
+}  // namespace
+
+void norm(const NormArgs& args, Exec& exec) {
+  constexpr const char* kOp = "norm";
+  const Tensor& x = args.x;
+  check_float(kOp, "x", x, exec);
+  check_rows(kOp, "x", x);
+  const DType dtype = x.dtype();
+  const bool is_layer_norm = args.kind == NormKind::kLayerNorm;
+  if (args.residual.defined()) {
+    check_like(kOp, "residual", args.residual, x, exec);
+    check_like(kOp, "sum", args.sum, x, exec);
+  }
+  check_vector(kOp, "weight", args.weight, dtype, x.dim(-1), exec);
+  MG_CHECK(is_layer_norm || !args.bias.defined(), "norm: RMSNorm takes no bias");
+  if (args.bias.defined()) check_vector(kOp, "bias", args.bias, dtype, x.dim(-1), exec);
+  check_like(kOp, "y", args.y, x, exec);
+  if (is_layer_norm) check_vector(kOp, "mean", args.mean, accumulate_dtype(dtype), x.rows(), exec);
+  check_vector(kOp, "rstd", args.rstd, accumulate_dtype(dtype), x.rows(), exec);
+
+  cpu::norm({.dtype = dtype,
+             .subtract_mean = is_layer_norm,
+             .rows = x.rows(),
+             .cols = x.dim(-1),
+             .x = x.raw(),
+             .residual = raw_or_null(args.residual),
+             .weight = args.weight.raw(),
+             .bias = raw_or_null(args.bias),
+             .eps = args.eps,
+             .sum = raw_or_null(args.sum),
+             .y = args.y.raw(),
+             .mean = raw_or_null(args.mean),
+             .rstd = args.rstd.raw(),
+             .x_stride = x.row_stride(),
+             .residual_stride = row_stride_or_zero(args.residual),
+             .sum_stride = row_stride_or_zero(args.sum),
+             .y_stride = args.y.row_stride()},
+            exec);
+}
+
+void norm_backward(const NormBackwardArgs& args, Exec& exec) {
+  constexpr const char* kOp = "norm_backward";
+  const Tensor& x = args.x;
+  check_float(kOp, "x", x, exec);
+  check_rows(kOp, "x", x);
+  const DType dtype = x.dtype();
+  const DType sum_dtype = accumulate_dtype(dtype);
+  const bool is_layer_norm = args.kind == NormKind::kLayerNorm;
+  check_like(kOp, "d_y", args.d_y, x, exec);
+  if (args.d_sum.defined()) check_like(kOp, "d_sum", args.d_sum, x, exec);
+  check_vector(kOp, "weight", args.weight, dtype, x.dim(-1), exec);
+  if (is_layer_norm) check_vector(kOp, "mean", args.mean, sum_dtype, x.rows(), exec);
+  check_vector(kOp, "rstd", args.rstd, sum_dtype, x.rows(), exec);
+  check_like(kOp, "d_x", args.d_x, x, exec);
+  if (args.d_weight.defined()) check_vector(kOp, "d_weight", args.d_weight, sum_dtype, x.dim(-1), exec);
+  MG_CHECK(is_layer_norm || !args.d_bias.defined(), "norm_backward: RMSNorm has no bias");
+  if (args.d_bias.defined()) check_vector(kOp, "d_bias", args.d_bias, sum_dtype, x.dim(-1), exec);
+
+  cpu::norm_backward({.dtype = dtype,
+                      .subtract_mean = is_layer_norm,
+                      .accumulate = args.accumulate,
+                      .rows = x.rows(),
+                      .cols = x.dim(-1),
+                      .d_y = args.d_y.raw(),
+                      .d_sum = raw_or_null(args.d_sum),
+                      .x = x.raw(),
+                      .weight = args.weight.raw(),
+                      .mean = raw_or_null(args.mean),
+                      .rstd = args.rstd.raw(),
+                      .d_x = args.d_x.raw(),
+                      .d_weight = raw_or_null(args.d_weight),
+                      .d_bias = raw_or_null(args.d_bias),
+                      .d_y_stride = args.d_y.row_stride(),
+                      .d_sum_stride = row_stride_or_zero(args.d_sum),
+                      .x_stride = x.row_stride(),
+                      .d_x_stride = args.d_x.row_stride()},
+                     exec);
+}
+
+}  // namespace megalith
