@@ -147,11 +147,14 @@ size_t next_piece(SplitPattern pattern, std::string_view text, size_t begin) {
 }
 
 size_t safe_cut(std::string_view text) {
-  for (size_t cut = text.size(); cut-- > 1;) {
-    if (text[cut - 1] != '\n') continue;
-    const auto next = static_cast<uint8_t>(text[cut]);
-    if (next >= 0x80) continue;
-    if (kAsciiClass[next] == CharClass::kLetter || kAsciiClass[next] == CharClass::kNumber) return cut;
+  const auto class_at = [&](size_t index) {
+    const auto byte = static_cast<uint8_t>(text[index]);
+    return byte < 0x80 ? kAsciiClass[byte] : CharClass::kSpace;  // only ASCII is sure not to be a space
+  };
+  for (size_t cut = text.size(); cut-- > 2;) {
+    if (text[cut - 1] != '\n' || class_at(cut - 2) == CharClass::kSpace) continue;
+    const CharClass next = class_at(cut);
+    if (next == CharClass::kLetter || next == CharClass::kNumber) return cut;
   }
   return 0;
 }

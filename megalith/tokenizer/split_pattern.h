@@ -27,7 +27,8 @@ std::optional<SplitPattern> find_split_pattern(std::string_view regex);
 size_t next_piece(SplitPattern pattern, std::string_view text, size_t begin);
 
 /// The last place in (0, text.size()) where cutting the text changes no piece under any of the patterns:
-/// between a line feed and an ASCII letter or digit. 0 when there is none.
+/// between a lone line feed behind an ASCII character that is no space, and an ASCII letter or digit. 0 when
+/// there is none.
 size_t safe_cut(std::string_view text);
 
 }  // namespace megalith
