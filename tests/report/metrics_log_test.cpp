@@ -70,7 +70,7 @@ TEST_F(MetricsLogTest, ATornLastLineIsIgnoredAtEveryCut) {
   const std::string whole = "{\"step\": 1, \"loss\": 5}\n";
   const std::string second = "{\"step\": 2, \"loss\": 4}\n";
   for (size_t cut = 0; cut <= second.size(); ++cut) {
-    write_text_file(file(), whole + second.substr(0, cut));
+    std::ofstream(file()) << whole << second.substr(0, cut);
     const size_t expected = cut + 1 >= second.size() ? 2 : 1;
     EXPECT_EQ(read_metrics(file()).at("loss").size(), expected) << cut;
     {
