@@ -1,0 +1,94 @@
+// Recompute, deferral and the number of threads must not change one bit of loss or gradients.
+
+#include <gtest/gtest.h>
+
+#include "megalith/models/gpt/gpt_flops.h"
+
+#include "tests/models/gpt_fixture.h"
+
+namespace megalith {
+namespace {
+
+using testing::gpt2_config;
+using testing::llama_config;
+using testing::ModelRun;
+
+struct Outcome {
+  double loss;
+  std::vector<double> gradients;
+  int64_t peak_bytes;
+};
+
+Outcome outcome(const GptConfig& config, DType dtype, const RecomputePolicy& recompute, bool is_deferred,
+                int num_threads = 2) {
+  ModelRun run(config, dtype, {.num_threads = num_threads});
+  run.is_training = true;
+  run.exec().ledger().reset_peak();
+  const int64_t before = run.exec().ledger().peak_bytes();
+  WgradQueue queue;
+  const double loss = run.step(recompute, is_deferred ? &queue : nullptr);
+  EXPECT_EQ(queue.size(), 0u);
+  return {loss, to_vector<double>(run.parameters().flat_grad()), run.exec().ledger().peak_bytes() - before};
+}
+
+class GptPolicy : public ::testing::TestWithParam<std::tuple<bool, DType>> {
+ protected:
+  GptConfig config() const {
+    GptConfig config = std::get<0>(GetParam()) ? llama_config() : gpt2_config();
+    config.hidden_dropout = config.attention_dropout = 0.1;
+    return config;
+  }
+  DType dtype() const { return std::get<1>(GetParam()); }
+};
+
+TEST_P(GptPolicy, ChangesNoBit) {
+  const Outcome plain = outcome(config(), dtype(), {}, false);
+  const std::vector<RecomputePolicy> policies = {{},
+                                                 {.ops = {"norm"}},
+                                                 {.ops = {"norm", "activation"}},
+                                                 {.full = true},
+                                                 {.full = true, .ops = {"activation"}}};
+  for (const RecomputePolicy& policy : policies) {
+    for (const bool is_deferred : {false, true}) {
+      const Outcome other = outcome(config(), dtype(), policy, is_deferred);
+      EXPECT_EQ(other.loss, plain.loss);
+      EXPECT_EQ(other.gradients, plain.gradients)
+          << "full " << policy.full << ", ops " << policy.ops.size() << ", deferred " << is_deferred;
+    }
+  }
+}
+
+TEST_P(GptPolicy, ThreadsChangeNoBit) {
+  const Outcome one = outcome(config(), dtype(), {}, false, 1);
+  const Outcome two = outcome(config(), dtype(), {}, false, 2);
+  EXPECT_EQ(one.loss, two.loss);
+  EXPECT_EQ(one.gradients, two.gradients);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GptPolicy,
+                         ::testing::Combine(::testing::Bool(), ::testing::Values(DType::kF32, DType::kBF16)),
+                         [](const auto& instance) {
+                           return std::string(std::get<0>(instance.param) ? "Llama" : "Gpt2") +
+                                  name_of(std::get<1>(instance.param));
+                         });
+
+TEST(GptPolicyMemory, RecomputeHoldsLess) {
+  GptConfig config = llama_config();
+  config.num_layers = 6;
+  const int64_t plain = outcome(config, DType::kF32, {}, false).peak_bytes;
+  const int64_t selective = outcome(config, DType::kF32, {.ops = {"norm", "activation"}}, false).peak_bytes;
+  const int64_t full = outcome(config, DType::kF32, {.full = true}, false).peak_bytes;
+  EXPECT_LT(selective, plain);
+  EXPECT_LT(full, selective);
+}
+
+TEST(GptModel, CountsItsParameters) {
+  for (const GptConfig& config : {llama_config(), gpt2_config()}) {
+    ModelRun run(config, DType::kF32);
+    const GptModel& model = run.model();
+    EXPECT_EQ(run.parameters().num_elements(), count_gpt_parameters(model.config()).total());
+  }
+}
+
+}  // namespace
+}  // namespace megalith
