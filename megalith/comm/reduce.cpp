@@ -1,6 +1,7 @@
 #include "megalith/comm/reduce.h"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 namespace megalith {
@@ -80,6 +81,10 @@ void reduce_by_op(ReduceOp op, std::span<const std::byte* const> in, std::byte* 
 
 void reduce_elements(DType dtype, ReduceOp op, std::span<const std::byte* const> in, std::byte* out,
                      int64_t count) {
+  if (in.size() == 1) {
+    if (count > 0 && in[0] != out) std::memcpy(out, in[0], static_cast<size_t>(count) * size_of(dtype));
+    return;
+  }
   dispatch_dtype<double, float, bf16, f16, int64_t, int32_t>(
       dtype, "reduce", [&]<class T>() { reduce_by_op<T>(op, in, out, count); });
 }

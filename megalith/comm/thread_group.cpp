@@ -4,7 +4,6 @@
 #include <cstring>
 #include <thread>
 
-#include "megalith/base/parallel.h"
 #include "megalith/base/text.h"
 #include "megalith/comm/communicator.h"
 
@@ -14,7 +13,6 @@ ThreadGroup::ThreadGroup(std::shared_ptr<ThreadWorld> world, std::string name, s
     : world_(std::move(world)),
       name_(std::move(name)),
       world_ranks_(std::move(world_ranks)),
-      has_core_per_rank_(world_->num_ranks() <= hardware_threads()),
       slots_(2 * world_ranks_.size()),
       arrived_at_(world_ranks_.size(), 0) {}
 
@@ -54,18 +52,12 @@ void ThreadGroup::meet(const Operation& operation, Meeting meeting, Source next_
 }
 
 bool ThreadGroup::spin_until_released(uint64_t generation) const {
-  // A sleeping thread takes tens of microseconds to wake. With fewer cores than ranks the core is better
-  // given to a rank that has work to do.
-  constexpr auto kLongest = std::chrono::microseconds(20);
-  constexpr int kYields = 8;
+  // A sleeping thread takes tens of microseconds to wake. Yielding spins where a core is free, and where
+  // ranks outnumber the cores it hands the core to a rank that has work to do.
+  constexpr auto kLongest = std::chrono::microseconds(50);
   const auto is_released = [&] { return generation_.load(std::memory_order_acquire) != generation; };
-  if (!has_core_per_rank_) {
-    for (int i = 0; i < kYields && !is_released(); ++i) std::this_thread::yield();
-    return is_released();
-  }
   const auto end = Clock::now() + kLongest;
-  while (!is_released() && Clock::now() < end) {
-  }
+  while (!is_released() && Clock::now() < end) std::this_thread::yield();
   return is_released();
 }
 

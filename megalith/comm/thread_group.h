@@ -101,7 +101,6 @@ class ThreadGroup {
   std::shared_ptr<ThreadWorld> world_;
   std::string name_;
   std::vector<int> world_ranks_;
-  bool has_core_per_rank_;
   std::vector<Slot> slots_;  // two for each rank; written by it before enter(), read by all after
 
   std::mutex mutex_;
