@@ -30,8 +30,9 @@ template <class T>
   return *reinterpret_cast<const UnalignedVec<T>*>(from);
 }
 
-template <class T>
-[[gnu::always_inline]] static inline void store_vector(T* to, Vec<T> value) {
+template <class T, class Vector>
+[[gnu::always_inline]] static inline void store_vector(T* to, Vector value) {
+  static_assert(sizeof(Vector) == kVectorBytes);
   *reinterpret_cast<UnalignedVec<T>*>(to) = value;
 }
 

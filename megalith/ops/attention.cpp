@@ -1,0 +1,98 @@
+#include "megalith/ops/attention.h"
+
+#include <cmath>
+
+#include "megalith/kernels/cpu/attention.h"
+
+namespace megalith {
+namespace {
+
+cpu::HeadRows head_rows(const Tensor& tensor) {
+  return {tensor.raw(), tensor.stride(0), tensor.stride(1), tensor.stride(2)};
+}
+
+void check_rows(const char* op, const char* name, const Tensor& tensor, const Shape& shape, DType dtype) {
+  MG_CHECK(tensor.defined(), "{}: {} is undefined", op, name);
+  MG_CHECK(tensor.shape() == shape && tensor.dtype() == dtype, "{}: {} is {} {}, needed: {} {}", op, name,
+           name_of(tensor.dtype()), tensor.shape().str(), name_of(dtype), shape.str());
+  MG_CHECK(shape[3] <= 1 || tensor.stride(3) == 1, "{}: rows of {} are not contiguous", op, name);
+}
+
+cpu::AttentionProblem checked(const char* op, const AttentionArgs& args) {
+  for (const Tensor* tensor : {&args.q, &args.k, &args.v, &args.out})
+    MG_CHECK(tensor->defined() && tensor->rank() == 4, "{}: q, k, v and out are tensors [B, S, N, D]", op);
+  const DType dtype = args.q.dtype();
+  MG_CHECK(dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16,
+           "{}: dtype {} is not supported; allowed: f64, f32, bf16", op, name_of(dtype));
+  const Shape& q = args.q.shape();
+  const int64_t keys = args.k.dim(1);
+  const int64_t kv_heads = args.k.dim(2);
+  const Shape kv{q[0], keys, kv_heads, q[3]};
+  check_rows(op, "q", args.q, q, dtype);
+  check_rows(op, "k", args.k, kv, dtype);
+  check_rows(op, "v", args.v, kv, dtype);
+  check_rows(op, "out", args.out, q, dtype);
+  MG_CHECK(q[3] > 0 && kv_heads > 0 && q[2] % kv_heads == 0,
+           "{}: {} query heads of size {} do not share {} key heads", op, q[2], q[3], kv_heads);
+  MG_CHECK(!args.is_causal || keys >= q[1], "{}: {} queries but only {} keys under a causal mask", op, q[1],
+           keys);
+  MG_CHECK(args.dropout >= 0 && args.dropout < 1, "{}: dropout {}; allowed: [0, 1)", op, args.dropout);
+
+  cpu::AttentionProblem problem{dtype,
+                                q[0],
+                                q[1],
+                                keys,
+                                q[2],
+                                kv_heads,
+                                q[3],
+                                args.scale,
+                                args.is_causal,
+                                head_rows(args.q),
+                                head_rows(args.k),
+                                head_rows(args.v),
+                                head_rows(args.out)};
+  if (args.lse.defined()) {
+    const DType lse_dtype = dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+    const Shape lse{q[0], q[2], q[1]};
+    MG_CHECK(args.lse.shape() == lse && args.lse.dtype() == lse_dtype && args.lse.is_contiguous(),
+             "{}: lse is {} {}, needed: {} {}, contiguous", op, name_of(args.lse.dtype()),
+             args.lse.shape().str(), name_of(lse_dtype), lse.str());
+    problem.lse = args.lse.raw();
+  }
+  if (args.first_key.defined()) {
+    MG_CHECK(args.first_key.shape() == (Shape{q[0], q[1]}) && (q[1] <= 1 || args.first_key.stride(1) == 1),
+             "{}: first_key of shape {} for {} sequences of {} queries", op, args.first_key.shape().str(),
+             q[0], q[1]);
+    problem.first_key = args.first_key.data<int32_t>();
+    problem.first_key_batch_stride = args.first_key.stride(0);
+  }
+  problem.dropout_threshold = static_cast<uint32_t>(std::lround(args.dropout * 0x1p24));
+  problem.kept_scale = 1 / (1 - args.dropout);
+  problem.rng = {args.rng.seed, args.rng.stream};
+  return problem;
+}
+
+}  // namespace
+
+void attention(const AttentionArgs& args, Exec& exec) {
+  const cpu::AttentionProblem problem = checked("attention", args);
+  if (args.out.numel() == 0) return;
+  cpu::attention(problem, exec);
+}
+
+void attention_backward(const AttentionBackwardArgs& args, Exec& exec) {
+  constexpr const char* kOp = "attention_backward";
+  const AttentionArgs& forward = args.forward;
+  const cpu::AttentionProblem problem = checked(kOp, forward);
+  MG_CHECK(forward.lse.defined(), "{}: the lse of the forward is needed", kOp);
+  const DType dtype = forward.q.dtype();
+  check_rows(kOp, "d_out", args.d_out, forward.q.shape(), dtype);
+  check_rows(kOp, "d_q", args.d_q, forward.q.shape(), dtype);
+  check_rows(kOp, "d_k", args.d_k, forward.k.shape(), dtype);
+  check_rows(kOp, "d_v", args.d_v, forward.v.shape(), dtype);
+  if (problem.batch == 0) return;
+  cpu::attention_backward(
+      problem, {head_rows(args.d_out), head_rows(args.d_q), head_rows(args.d_k), head_rows(args.d_v)}, exec);
+}
+
+}  // namespace megalith
