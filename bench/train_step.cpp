@@ -1,0 +1,155 @@
+// Training steps of two small models on the CPU, the same as a PyTorch script runs them:
+//   tiny: Llama-style, vocabulary 8192, hidden 256, 8 layers, 8 heads, SwiGLU 768, sequence 256, batch 16 (11
+//   M parameters) gpt2: GPT-2 124M (LayerNorm, GELU, learned positions, tied head), sequence 256, batch 4
+//
+//     OMP_NUM_THREADS=2 bench_train_step [tiny|gpt2|all] [f32|bf16]
+//
+// Prints the median step, tokens/s, where the time goes, the share of the bare matrix products at OpenBLAS's
+// best rate in the same run, and the peak resident memory.
+
+#include "megalith/train/train_step.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+#include <sys/resource.h>
+
+#include "megalith/models/gpt/gpt_model.h"
+#include "megalith/ops/gemm.h"
+#include "megalith/ops/random_fill.h"
+
+namespace megalith {
+namespace {
+
+struct Case {
+  std::string name;
+  GptConfig model;
+  int64_t batch = 0;
+  int64_t seq = 256;
+  int steps = 0;
+};
+
+Case tiny() {
+  Case c{.name = "tiny", .batch = 16, .steps = 20};
+  c.model.num_layers = 8;
+  c.model.hidden_size = 256;
+  c.model.num_attention_heads = 8;
+  c.model.ffn_hidden_size = 768;
+  c.model.vocab_size = 8192;
+  c.model.position_embedding_type = "rope";
+  c.model.normalization = "RMSNorm";
+  c.model.swiglu = true;
+  c.model.add_bias_linear = false;
+  c.model.untie_embeddings_and_output_weights = true;
+  return c;
+}
+
+Case gpt2() {
+  Case c{.name = "gpt2", .batch = 4, .steps = 7};
+  c.model.num_layers = 12;
+  c.model.hidden_size = 768;
+  c.model.num_attention_heads = 12;
+  c.model.vocab_size = 50257;
+  c.model.make_vocab_size_divisible_by = 1;
+  return c;
+}
+
+double milliseconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Best GFLOP/s of a large product, the ceiling of everything below.
+double gemm_rate(Exec& exec) {
+  constexpr int64_t kSize = 1536;
+  const Tensor a = exec.empty({kSize, kSize}, DType::kF32), b = exec.empty({kSize, kSize}, DType::kF32);
+  const Tensor c = exec.empty({kSize, kSize}, DType::kF32);
+  for (const Tensor& x : {a, b}) fill_normal({.x = x, .rng = exec.rng()}, exec);
+  double best_ms = 1e30;
+  for (int i = 0; i < 6; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    gemm({.a = a, .b = b, .c = c, .transpose_b = Transpose::kYes}, exec);
+    best_ms = std::min(best_ms, milliseconds_since(begin));
+  }
+  return 2.0 * kSize * kSize * kSize / best_ms * 1e-6;
+}
+
+void run(Case c, DType dtype, double gflops) {
+  c.model.hidden_dropout = c.model.attention_dropout = 0;
+  c.model.max_position_embeddings = c.seq;
+  c.model.bf16 = dtype == DType::kBF16;
+  TrainConfig train;
+  train.train_iters = 1000;
+  train.micro_batch_size = c.batch;
+  OptimConfig optim;
+  optim.lr = 1e-3;
+  optim.lr_decay_style = "constant";
+
+  Exec exec;
+  GptModel model(c.model, exec);
+  model.parameters().initialize(exec);
+  model.parameters().allocate_gradients(exec);
+  AdamW optimizer(model.parameters(), optim, exec);
+  const Schedule schedule(optim, {.train_samples = 1000 * c.batch, .samples_per_iteration = c.batch});
+  TrainStep step({.model = &model, .optimizer = &optimizer, .schedule = &schedule}, train, optim.clip_grad);
+
+  int64_t draws = 0;
+  const auto random_batch = [&](HostBatch& batch) {
+    resize_batch(batch, c.batch, c.seq);
+    std::vector<int32_t> text(static_cast<size_t>(c.seq) + 1);
+    for (int64_t row = 0; row < c.batch; ++row) {
+      for (int32_t& token : text) {
+        token = static_cast<int32_t>(exec.rng().bits(static_cast<uint64_t>(draws++)) %
+                                     static_cast<uint32_t>(c.model.vocab_size));
+      }
+      fill_row(batch, row, text, {});
+    }
+    finish_batch(batch);
+  };
+
+  std::vector<double> step_ms, forward_ms, backward_ms, optimizer_ms;
+  for (int i = 0; i < c.steps + 3; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    const StepResult result = step.run(i + 1, 0, random_batch, exec);
+    if (i < 3) continue;
+    step_ms.push_back(milliseconds_since(begin));
+    forward_ms.push_back(result.forward_ms);
+    backward_ms.push_back(result.backward_ms);
+    optimizer_ms.push_back(result.optimizer_ms);
+  }
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const double ms = median(step_ms);
+  const auto tokens = static_cast<double>(c.batch * c.seq);
+  const double floor_ms = model.flops_per_token(c.seq).true_work * tokens / gflops * 1e-6;
+  std::printf(
+      "%s %s: %.1f M parameters, %.1f ms/step, %.0f tok/s, forward %.1f, backward %.1f, optimizer %.1f ms; "
+      "matrix products alone at %.0f GFLOP/s: %.1f ms = %.0f %%; peak %.2f GiB (%.2f GiB in tensors), %d "
+      "threads, %s\n",
+      c.name.c_str(), name_of(dtype), static_cast<double>(model.parameters().num_elements()) * 1e-6, ms,
+      tokens / ms * 1e3, median(forward_ms), median(backward_ms), median(optimizer_ms), gflops, floor_ms,
+      100 * floor_ms / ms, static_cast<double>(usage.ru_maxrss) / (1 << 20),
+      static_cast<double>(exec.ledger().peak_bytes()) / (1 << 30), exec.num_threads(), name_of(exec.isa()));
+  std::fflush(stdout);
+}
+
+}  // namespace
+}  // namespace megalith
+
+int main(int argc, char** argv) {
+  const std::string which = argc > 1 ? argv[1] : "all";
+  const megalith::DType dtype = argc > 2 ? megalith::parse_dtype(argv[2]) : megalith::DType::kF32;
+  double gflops = 0;
+  {
+    megalith::Exec exec;
+    gflops = megalith::gemm_rate(exec);
+  }
+  if (which == "tiny" || which == "all") megalith::run(megalith::tiny(), dtype, gflops);
+  if (which == "gpt2" || which == "all") megalith::run(megalith::gpt2(), dtype, gflops);
+}

@@ -1,0 +1,38 @@
+#pragma once
+// defines: RunState, RunParts, SaveOptions, save_run, load_run, load_run_weights
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "megalith/models/language_model.h"
+#include "megalith/optim/adamw.h"
+
+namespace megalith {
+
+/// Where a run stands. With weights and optimizer state it is all that an exact resume needs: data order and
+/// random streams follow from the counts and the seed.
+struct RunState {
+  int64_t iteration = 0;         ///< steps done
+  int64_t consumed_samples = 0;  ///< samples taken from the training data
+  int64_t schedule_samples =
+      0;  ///< of them, those of steps that updated the weights: what the schedules count
+};
+
+struct RunParts {
+  ParameterStore* parameters = nullptr;
+  AdamW* optimizer = nullptr;
+  RunState* state = nullptr;
+};
+
+/// Publishes a checkpoint of the run under `root`; keep_last as in CheckpointOptions. Returns its directory.
+std::filesystem::path save_run(const std::filesystem::path& root, const RunParts& parts,
+                               const std::string& config_yaml, int64_t keep_last);
+
+/// Restores the newest checkpoint under `root`; false when the directory is missing or holds none.
+bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& exec);
+
+/// Takes only the weights of a checkpoint for fine-tuning.
+void load_run_weights(const std::filesystem::path& root, const RunParts& parts, Exec& exec);
+
+}  // namespace megalith

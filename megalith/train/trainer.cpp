@@ -1,0 +1,182 @@
+#include "megalith/train/trainer.h"
+
+#include <chrono>
+#include <numeric>
+
+#include "megalith/base/files.h"
+#include "megalith/base/log.h"
+#include "megalith/base/text.h"
+#include "megalith/models/gpt/gpt_model.h"
+#include "megalith/train/evaluate.h"
+
+namespace megalith {
+namespace {
+
+constexpr size_t kRecentLosses = 10;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// Initial weights, and room for their gradients.
+ParameterStore& fresh_parameters(LanguageModel& model, Exec& exec) {
+  model.parameters().initialize(exec);
+  model.parameters().allocate_gradients(exec);
+  return model.parameters();
+}
+
+std::filesystem::path metrics_path(const TrainConfig& train) {
+  if (!train.metrics.empty()) return train.metrics;
+  return train.save.empty() ? std::filesystem::path() : std::filesystem::path(train.save) / "metrics.jsonl";
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::string config_yaml, Exec& exec)
+    : config_(config),
+      config_yaml_(std::move(config_yaml)),
+      exec_(&exec),
+      masks_{.eod = vocabulary.eod,
+             .eod_mask_loss = config.data.eod_mask_loss,
+             .reset_position_ids = config.data.reset_position_ids,
+             .reset_attention_mask = config.data.reset_attention_mask},
+      model_(std::make_unique<GptModel>(config.model, exec)),
+      optimizer_(
+          [&]() -> ParameterStore& {
+            model_->parameters().initialize(exec);
+            model_->parameters().allocate_gradients(exec);
+            return model_->parameters();
+          }(),
+          config.optim, exec),
+      schedule_(config.optim, {.train_samples = config.train.train_iters * config.train.batch_size(),
+                               .samples_per_iteration = config.train.batch_size()}),
+      step_({.model = model_.get(), .optimizer = &optimizer_, .schedule = &schedule_}, config.train,
+            config.optim.clip_grad),
+      flops_(model_->flops_per_token(config.data.seq_length)) {
+  const TrainConfig& train = config_.train;
+  const RunParts parts{.parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
+  if (train.finetune) {
+    load_run_weights(train.load, parts, exec);
+  } else if (!train.load.empty()) {
+    if (load_run(train.load, parts, exec)) {
+      log_info("going on from step {} of {}", state_.iteration, train.load);
+      saved_iteration_ = train.load == train.save ? state_.iteration : -1;
+    } else {
+      log_warn("{} holds no checkpoint: a new run begins", train.load);
+    }
+  }
+  datasets_ = build_datasets(
+      config_.data, {train.train_iters * train.batch_size(), train.eval_iters * train.batch_size(), 0},
+      vocabulary);
+  loader_ = std::make_unique<BatchLoader>(datasets_[0],
+                                          BatchLoaderOptions{.micro_batch_size = train.micro_batch_size,
+                                                             .consumed_samples = state_.consumed_samples,
+                                                             .prefetch = config_.data.num_prefetch,
+                                                             .masks = masks_});
+  if (!train.save.empty()) make_directories(train.save);
+  summary_.metrics = metrics_path(train);
+  if (!summary_.metrics.empty()) metrics_ = std::make_unique<MetricsLog>(summary_.metrics, state_.iteration);
+}
+
+TrainSummary Trainer::run(StopSignal& stop) {
+  const TrainConfig& train = config_.train;
+  summary_.first_step = state_.iteration + 1;
+  line_.emplace(TrainLine::Options{
+      .total_steps = train.train_iters, .start_step = state_.iteration, .log_interval = train.log_interval});
+  if (state_.iteration == 0) evaluate_now();
+
+  while (state_.iteration < train.train_iters && !stop.requested()) {
+    const auto begin = Clock::now();
+    const StepResult result = train_one();
+    record(result, seconds_since(begin));
+    const bool is_last = state_.iteration == train.train_iters;
+    if (is_last || state_.iteration % train.eval_interval == 0) evaluate_now();
+    if (train.save_interval > 0 && state_.iteration % train.save_interval == 0) save_now();
+  }
+
+  summary_.was_interrupted = state_.iteration < train.train_iters;
+  save_now();
+  line_->finish();
+  if (!recent_losses_.empty()) {
+    const double sum = std::accumulate(recent_losses_.begin(), recent_losses_.end(), 0.0);
+    summary_.last_loss = sum / static_cast<double>(recent_losses_.size());
+  }
+  summary_.last_step = state_.iteration;
+  return summary_;
+}
+
+StepResult Trainer::train_one() {
+  const StepResult result = step_.run(
+      state_.iteration + 1, state_.schedule_samples,
+      [this](HostBatch& batch) {
+        MG_CHECK(loader_->next(batch), "the training data ended after {} samples", state_.consumed_samples);
+      },
+      *exec_);
+  state_.iteration += 1;
+  state_.consumed_samples += config_.train.batch_size();
+  if (!result.was_skipped) state_.schedule_samples += config_.train.batch_size();
+  return result;
+}
+
+double Trainer::tokens_per_step() const {
+  return static_cast<double>(config_.train.batch_size() * config_.data.seq_length);
+}
+
+void Trainer::record(const StepResult& result, double step_s) {
+  const double tokens_per_second = tokens_per_step() / step_s;
+  training_s_ += step_s;
+  const auto steps_done = static_cast<double>(state_.iteration - summary_.first_step + 1);
+  summary_.tokens_per_second = tokens_per_step() * steps_done / training_s_;
+  if (state_.iteration == summary_.first_step) summary_.first_loss = result.loss;
+  recent_losses_.push_back(result.loss);
+  if (recent_losses_.size() > kRecentLosses) recent_losses_.erase(recent_losses_.begin());
+
+  line_->update({.step = state_.iteration,
+                 .loss = result.loss,
+                 .lr = result.lr,
+                 .grad_norm = result.grad_norm,
+                 .tokens_per_second = tokens_per_second});
+  if (metrics_ == nullptr) return;
+  metrics_->write(state_.iteration,
+                  {{"loss", result.loss},
+                   {"lr", result.lr},
+                   {"grad_norm", result.grad_norm},
+                   {"tokens_per_second", tokens_per_second},
+                   {"consumed_samples", static_cast<double>(state_.consumed_samples)},
+                   {"weight_decay", result.weight_decay},
+                   {"step_ms", step_s * 1e3},
+                   {"data_ms", result.data_ms},
+                   {"forward_ms", result.forward_ms},
+                   {"backward_ms", result.backward_ms},
+                   {"optimizer_ms", result.optimizer_ms},
+                   {"tflops_megatron", flops_.megatron * tokens_per_second * 1e-12},
+                   {"tflops_true", flops_.true_work * tokens_per_second * 1e-12},
+                   {"peak_memory_bytes", static_cast<double>(exec_->ledger().peak_bytes())}});
+}
+
+void Trainer::evaluate_now() {
+  if (config_.train.eval_iters == 0) return;
+  // The same samples every time, so that evaluations compare.
+  BatchLoader loader(datasets_[1], {.micro_batch_size = config_.train.micro_batch_size, .masks = masks_});
+  const int64_t num_batches = config_.train.eval_iters * config_.train.num_microbatches();
+  const double loss = evaluate(*model_, loader, num_batches, *exec_);
+  line_->note(fmt::format("step {}: held-out loss {:.4f}", state_.iteration, loss));
+  if (!summary_.first_eval_loss) summary_.first_eval_loss = loss;
+  summary_.last_eval_loss = loss;
+  if (metrics_ != nullptr) metrics_->write(state_.iteration, {{"eval_loss", loss}});
+}
+
+void Trainer::save_now() {
+  if (!has_place_to_save() || saved_iteration_ == state_.iteration || state_.iteration == 0) return;
+  const RunParts parts{.parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
+  summary_.checkpoint = save_run(config_.train.save, parts,
+                                 {.config_yaml = config_yaml_,
+                                  .tokenizer = config_.train.tokenizer_model,
+                                  .keep_last = config_.train.keep_last});
+  saved_iteration_ = state_.iteration;
+  line_->note(fmt::format("step {}: checkpoint {}", state_.iteration, summary_.checkpoint.string()));
+}
+
+}  // namespace megalith

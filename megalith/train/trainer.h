@@ -1,0 +1,66 @@
+#pragma once
+// defines: TrainSummary, Trainer
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "megalith/base/stop_signal.h"
+#include "megalith/data/batch_loader.h"
+#include "megalith/data/build_datasets.h"
+#include "megalith/report/metrics_log.h"
+#include "megalith/report/train_line.h"
+#include "megalith/train/run_state.h"
+#include "megalith/train/train_step.h"
+
+namespace megalith {
+
+/// What a run came to.
+struct TrainSummary {
+  int64_t first_step = 0, last_step = 0;
+  double first_loss = 0, last_loss = 0;  ///< training loss: of the first step, mean of the last ten
+  std::optional<double> first_eval_loss, last_eval_loss;
+  double tokens_per_second = 0;  ///< mean over the steps, evaluations and checkpoints not counted
+  std::filesystem::path metrics, checkpoint;
+  bool was_interrupted = false;
+};
+
+/// A training run from a recipe: data, model, optimizer, schedule, checkpoints, logs.
+class Trainer {
+ public:
+  /// Builds everything and goes on from a checkpoint when the recipe says so. `vocabulary` is the
+  /// tokenizer's.
+  Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::string config_yaml, Exec& exec);
+
+  /// Trains to the end, or until a signal comes: then it saves (when the recipe has a place) and returns.
+  TrainSummary run(StopSignal& stop);
+
+ private:
+  StepResult train_one();
+  void evaluate_now();
+  void save_now();
+  void record(const StepResult& result, double step_s);
+  double tokens_per_step() const;
+  bool has_place_to_save() const { return !config_.train.save.empty(); }
+
+  RunConfig config_;
+  std::string config_yaml_;
+  Exec* exec_;
+  MaskOptions masks_;
+  std::unique_ptr<LanguageModel> model_;
+  AdamW optimizer_;
+  Schedule schedule_;
+  TrainStep step_;
+  RunState state_;
+  Datasets datasets_;
+  std::unique_ptr<BatchLoader> loader_;
+  std::unique_ptr<MetricsLog> metrics_;
+  std::optional<TrainLine> line_;
+  FlopsPerToken flops_;
+  TrainSummary summary_;
+  std::vector<double> recent_losses_;
+  double training_s_ = 0;
+  int64_t saved_iteration_ = -1;
+};
+
+}  // namespace megalith
