@@ -9,7 +9,6 @@
 #include "megalith/config/help.h"
 
 namespace megalith {
-namespace {
 
 void declare_fields(GeneralOptions& c, FieldList& f) {
   f.add("help", c.help, {.help = "show this help; -h for short"});
@@ -19,8 +18,6 @@ void declare_fields(GeneralOptions& c, FieldList& f) {
   f.add("log_level", c.log_level,
         {.help = "what is told on stderr", .allowed = {"debug", "info", "warn", "error", "quiet"}});
 }
-
-}  // namespace
 
 CommandLine::CommandLine(const Command& command, std::vector<std::string> arguments)
     : command_(command), arguments_(std::move(arguments)) {}

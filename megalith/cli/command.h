@@ -1,5 +1,5 @@
 #pragma once
-// defines: Command, CommandLine
+// defines: Command, GeneralOptions, CommandLine
 
 #include <string>
 #include <utility>
@@ -37,6 +37,7 @@ struct GeneralOptions {
   bool quiet = false;
   std::string log_level = "info";
 };
+void declare_fields(GeneralOptions& c, FieldList& f);
 
 /// The arguments of one call of a subcommand and the options that read them.
 class CommandLine {

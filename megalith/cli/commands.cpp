@@ -4,6 +4,7 @@ namespace megalith {
 
 std::vector<Command> commands() {
   return {
+      tokenizer_train_command(),
       plot_command(),
       options_command(),
   };

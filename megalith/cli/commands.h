@@ -9,6 +9,7 @@ namespace megalith {
 
 Command options_command();
 Command plot_command();
+Command tokenizer_train_command();
 
 /// Every subcommand, in the order in which a newcomer meets them.
 std::vector<Command> commands();
