@@ -1,0 +1,152 @@
+#include "megalith/checkpoint/reader.h"
+
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "megalith/base/error.h"
+#include "megalith/base/text.h"
+#include "megalith/checkpoint/layout.h"
+#include "megalith/models/stored_tensor.h"
+
+namespace megalith {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kMasterPrefix = "master.";
+
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;  // what cannot be looked at is not there
+  return fs::is_directory(path, ignored);
+}
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+/// In the order of the iterations.
+bool is_earlier(const std::string& name, const std::string& other) {
+  return std::pair(name.size(), name) < std::pair(other.size(), other);
+}
+
+bool is_checkpoint_directory(const fs::path& path) {
+  return is_there(path / kManifestFile) || path.filename().string().starts_with("iter_");
+}
+
+fs::path find_directory(const fs::path& path, std::optional<int64_t> iteration) {
+  MG_CHECK(is_folder(path), "{}: there is no such directory", path.string());
+  if (!iteration && is_checkpoint_directory(path)) return path;
+  if (!iteration) iteration = latest_iteration(path);
+  MG_CHECK(iteration.has_value(), "{}: holds no checkpoint (neither {} nor iter_NNNNNNN)", path.string(),
+           kLatestFile);
+  return path / iteration_directory(*iteration);
+}
+
+/// Reads the manifest and holds the files of `parts` against it.
+Manifest verify(const fs::path& directory, CheckpointParts parts) {
+  MG_CHECK(is_folder(directory), "{}: the checkpoint is missing", directory.string());
+  Manifest manifest = read_manifest(directory / kManifestFile);
+  MG_CHECK(manifest.files.contains(kModelFile), "{}: the manifest has no {}",
+           (directory / kManifestFile).string(), kModelFile);
+  for (const auto& [name, stored] : manifest.files) {
+    if (parts == CheckpointParts::kModel && name == kOptimizerFile) continue;
+    verify_file(directory / name, stored);
+  }
+  return manifest;
+}
+
+/// The newest good checkpoint beside `directory` of an earlier iteration.
+std::optional<fs::path> find_earlier_good(const fs::path& directory, CheckpointParts parts) {
+  const fs::path root = directory.has_parent_path() ? directory.parent_path() : fs::path(".");
+  const std::vector<int64_t> iterations = saved_iterations(root);
+  for (auto iteration = iterations.rbegin(); iteration != iterations.rend(); ++iteration) {
+    const std::string name = iteration_directory(*iteration);
+    if (!is_earlier(name, directory.filename().string())) continue;
+    try {
+      verify(root / name, parts);
+      return root / name;
+    } catch (const Error&) {  // bad as well: try the one before
+    }
+  }
+  return std::nullopt;
+}
+
+Manifest verify_or_suggest(const fs::path& directory, CheckpointParts parts) {
+  try {
+    return verify(directory, parts);
+  } catch (const Error& error) {
+    const auto good = find_earlier_good(directory, parts);
+    fail("{}; {}", error.what(),
+         good
+             ? fmt::format("the newest earlier checkpoint that is good is {0}: name that directory to use it "
+                           "(--load {0})",
+                           good->string())
+             : std::string("there is no earlier good checkpoint beside it"));
+  }
+}
+
+}  // namespace
+
+CheckpointReader::CheckpointReader(const fs::path& path, CheckpointParts parts,
+                                   std::optional<int64_t> iteration)
+    : directory_(find_directory(path.has_filename() ? path : path.parent_path(), iteration)),
+      manifest_(verify_or_suggest(directory_, parts)) {
+  model_.emplace(directory_ / kModelFile);
+  if (parts == CheckpointParts::kAll && manifest_.files.contains(kOptimizerFile)) {
+    optimizer_.emplace(directory_ / kOptimizerFile);
+  }
+}
+
+const std::string& CheckpointReader::state(const std::string& key) const {
+  const auto found = manifest_.state.find(key);
+  MG_CHECK(found != manifest_.state.end(), "{}: the training state has no '{}'",
+           (directory_ / kManifestFile).string(), key);
+  return found->second;
+}
+
+fs::path CheckpointReader::tokenizer() const {
+  return manifest_.files.contains(kTokenizerFile) ? directory_ / kTokenizerFile : fs::path();
+}
+
+DType CheckpointReader::model_dtype() const {
+  return model_->entries().empty() ? DType::kF32 : model_->entries().front().info.dtype;
+}
+
+void CheckpointReader::read_model(const ParameterStore& store, Exec& exec) const {
+  std::set<std::string> names;
+  for (const auto& parameter : store.parameters()) names.insert(parameter->name());
+  for (const SafetensorsEntry& entry : model_->entries()) {
+    const std::string& name = entry.info.name;
+    if (names.contains(name)) continue;
+    const std::string guess = nearest(name, std::vector<std::string>(names.begin(), names.end()));
+    fail("{}: tensor '{}' is not a parameter of the model{}: the checkpoint is of another model",
+         model_->path().string(), name, guess.empty() ? "" : fmt::format(" (the nearest is '{}')", guess));
+  }
+  for (const auto& parameter : store.parameters()) {
+    const SafetensorsEntry& entry = model_->at(parameter->name());
+    const SafetensorsEntry* master = nullptr;
+    if (optimizer_ && size_of(entry.info.dtype) < size_of(parameter->data.dtype())) {
+      master = optimizer_->find(std::string(kMasterPrefix) + parameter->name());
+    }
+    read_stored_tensor(master != nullptr ? *optimizer_ : *model_, master != nullptr ? *master : entry,
+                       parameter->data, exec);
+  }
+}
+
+void CheckpointReader::read_optimizer(const std::string& name, const Tensor& to, Exec& exec) const {
+  MG_CHECK(optimizer_.has_value(), "{}: has no {}: it was saved without optimizer state", directory_.string(),
+           kOptimizerFile);
+  if (name.starts_with(kMasterPrefix) && optimizer_->find(name) == nullptr) {
+    read_stored_tensor(*model_, model_->at(name.substr(kMasterPrefix.size())), to, exec);
+    return;
+  }
+  read_stored_tensor(*optimizer_, optimizer_->at(name), to, exec);
+}
+
+bool holds_checkpoint(const fs::path& path) {
+  return is_there(path / kManifestFile) || is_there(path / kLatestFile) || !saved_iterations(path).empty();
+}
+
+}  // namespace megalith

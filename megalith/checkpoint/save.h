@@ -1,0 +1,42 @@
+#pragma once
+// defines: NamedTensor, CheckpointContents, KeepLast, save_checkpoint
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "megalith/core/tensor.h"
+
+namespace megalith {
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;  ///< contiguous
+};
+
+struct CheckpointContents {
+  int64_t iteration = 0;
+  std::string config_yaml;                   ///< the effective recipe; UTF-8
+  std::map<std::string, std::string> state;  ///< what the training loop needs to go on; UTF-8
+  std::vector<NamedTensor> model;            ///< by Megatron's names
+  std::vector<NamedTensor> optimizer;        ///< by "KIND.PARAMETER"; may be empty
+  std::filesystem::path tokenizer;           ///< a tokenizer.json to keep with the weights; may be empty
+};
+
+/// How many checkpoints a directory keeps: the newest up to the one just saved; 0 keeps all. Those of later
+/// iterations, from a run that was rolled back, are left alone.
+struct KeepLast {
+  int64_t count = 0;
+};
+
+/// Saves under `root` (layout.h), which is made when absent. The checkpoint is written aside, flushed to the
+/// disk and published by one rename, then the latest file is replaced: a process killed at any moment leaves
+/// the previous checkpoint as it was. An iteration that is there already is replaced. What killed saves left
+/// behind is removed. A failed save (full disk, no permission) throws Error naming the file and leaves
+/// nothing. One process at a time may save under a root.
+std::filesystem::path save_checkpoint(const std::filesystem::path& root, const CheckpointContents& contents,
+                                      KeepLast keep = {});
+
+}  // namespace megalith

@@ -1,0 +1,50 @@
+#include "megalith/models/stored_tensor.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "megalith/ops/elementwise.h"
+
+namespace megalith {
+namespace {
+
+/// Elements converted at a time: what a conversion costs in memory.
+constexpr int64_t kChunk = int64_t{1} << 20;
+
+bool is_floating(DType dtype) {
+  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
+}
+
+}  // namespace
+
+void read_stored_tensor(const SafetensorsFile& file, const SafetensorsEntry& entry, const Tensor& to,
+                        Exec& exec) {
+  const TensorInfo& info = entry.info;
+  MG_CHECK(info.shape == to.shape(), "{}: tensor '{}' has shape {}, the model needs {}", file.path().string(),
+           info.name, info.shape.str(), to.shape().str());
+  MG_CHECK(to.is_contiguous() && to.device().is_cpu(),
+           "read_stored_tensor fills contiguous tensors of the host");
+  if (info.dtype == to.dtype()) {
+    if (!entry.bytes.empty()) std::memcpy(to.raw(), entry.bytes.data(), entry.bytes.size());
+    return;
+  }
+  MG_CHECK(is_floating(info.dtype) && is_floating(to.dtype()),
+           "{}: tensor '{}' holds {}, which does not convert to {}", file.path().string(), info.name,
+           name_of(info.dtype), name_of(to.dtype()));
+  const Tensor flat = to.view({to.numel()});
+  const auto item_bytes = static_cast<int64_t>(size_of(info.dtype));
+  for (int64_t begin = 0; begin < to.numel(); begin += kChunk) {
+    const int64_t end = std::min(begin + kChunk, to.numel());
+    const Tensor staged = exec.empty({end - begin}, info.dtype);
+    std::memcpy(staged.raw(), entry.bytes.data() + begin * item_bytes, static_cast<size_t>(staged.nbytes()));
+    copy(staged, flat.slice(0, begin, end), exec);
+  }
+}
+
+std::span<const std::byte> host_bytes(const Tensor& tensor) {
+  MG_CHECK(tensor.defined() && tensor.is_contiguous() && tensor.device().is_cpu(),
+           "files are written from contiguous tensors of the host");
+  return {tensor.raw(), static_cast<size_t>(tensor.nbytes())};
+}
+
+}  // namespace megalith
