@@ -159,11 +159,13 @@ def result(dataset):
 
 
 def run(directory, wanted):
+    # A cache of its own: the reference's cache key leaves out some of what the indices depend on.
+    cache = tempfile.mkdtemp(dir=directory)
     blend = [str(directory / x) if x in DATASETS else x for x in wanted["data_path"]]
     config = GPTDatasetConfig(
         random_seed=wanted["seed"], sequence_length=wanted["seq_length"], blend=get_blend_from_list(blend),
         split=wanted["split"], tokenizer=Tokenizer(), reset_position_ids=False, reset_attention_mask=False,
-        eod_mask_loss=False, create_attention_mask=False, path_to_cache=None,
+        eod_mask_loss=False, create_attention_mask=False, path_to_cache=cache,
         drop_last_partial_validation_sequence=wanted["drop_last_partial_validation_sequence"],
         add_extra_token_to_sequence=wanted["add_extra_token_to_sequence"])
     built = BlendedMegatronDatasetBuilder(GPTDataset, wanted["sizes"], lambda: True, config).build()
