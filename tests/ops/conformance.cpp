@@ -157,7 +157,7 @@ double unit_roundoff(DType dtype) {
     case DType::kF32:
       return 0x1p-24;
     case DType::kBF16:
-      return 0x1p-9;
+      return 0x1p-8;
     case DType::kF16:
       return 0x1p-11;
     default:
@@ -167,7 +167,7 @@ double unit_roundoff(DType dtype) {
 
 Tolerance tolerance(DType dtype, int64_t terms, double magnitude) {
   const double sum_roundoff = unit_roundoff(dtype == DType::kF64 ? DType::kF64 : DType::kF32);
-  return {.relative = 2 * unit_roundoff(dtype),
+  return {.relative = 1.01 * unit_roundoff(dtype),
           .absolute = 16 * sum_roundoff * std::sqrt(static_cast<double>(terms)) * magnitude};
 }
 

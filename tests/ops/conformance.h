@@ -47,7 +47,7 @@ std::vector<double> values_of(const Tensor& tensor);
 /// The bytes of the elements in row-major order.
 std::vector<uint8_t> bits_of(const Tensor& tensor);
 
-/// Largest relative error of rounding to nearest: 2^-53, 2^-24, 2^-9, 2^-11.
+/// Largest relative error of rounding to nearest: 2^-53, 2^-24, 2^-8, 2^-11.
 double unit_roundoff(DType dtype);
 
 /// |actual - expected| <= relative * |expected| + absolute.
@@ -57,8 +57,7 @@ struct Tolerance {
 };
 /// For a result stored as `dtype` that sums `terms` terms of size `magnitude`: rounding of the stored value,
 /// and the random walk of the rounding of the sums, kept in f64 for f64 and in f32 for all others. The
-/// factors 2 and 16 leave room for a few more roundings per term and for the 2-ulp functions of
-/// vector_math.h.
+/// factor 16 leaves room for a few more roundings per term and for the 2-ulp functions of vector_math.h.
 Tolerance tolerance(DType dtype, int64_t terms, double magnitude = 1);
 
 void expect_close(const Tensor& actual, const std::vector<double>& expected, Tolerance tolerance,
