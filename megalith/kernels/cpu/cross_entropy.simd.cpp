@@ -11,21 +11,6 @@ namespace {
 // A block is read for its largest value and again for its exponentials while it is in the first-level cache.
 constexpr int64_t kBlock = 1024;
 
-template <class T>
-[[gnu::always_inline]] inline Vec<accumulate_t<T>> load_wide(const T* from) {
-  using Sum = accumulate_t<T>;
-  if constexpr (std::is_same_v<T, bf16>) {
-    uint16_t bits[kLanes<Sum>];
-    std::memcpy(bits, from, sizeof bits);
-    Sum values[kLanes<Sum>];
-    for (int i = 0; i < kLanes<Sum>; ++i)
-      values[i] = __builtin_bit_cast(Sum, static_cast<uint32_t>(bits[i]) << 16);
-    return load_vector(values);
-  } else {
-    return load_vector(from);
-  }
-}
-
 // The last, incomplete vector of a row, filled up with minus infinity.
 template <class T>
 [[gnu::always_inline]] inline Vec<accumulate_t<T>> load_tail(const T* from, int64_t count) {
@@ -33,11 +18,6 @@ template <class T>
   Vec<Sum> value = splat(-static_cast<Sum>(INFINITY));
   for (int64_t i = 0; i < count; ++i) value[i] = static_cast<Sum>(from[i]);
   return value;
-}
-
-template <class T>
-[[gnu::always_inline]] inline void store_narrow(T* to, Vec<accumulate_t<T>> value, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i] = T(value[i]);
 }
 
 // log of the sum of exp, the largest value so far factored out (online softmax, Milakov and Gimelshein 2018).
@@ -52,14 +32,14 @@ accumulate_t<T> log_sum_exp(const T* x, int64_t columns) {
     const int64_t whole = begin + (end - begin) / kWidth * kWidth;
     Vec<Sum> block_max = splat(largest);
     for (int64_t j = begin; j < whole; j += kWidth) {
-      const Vec<Sum> value = load_wide(x + j);
+      const Vec<Sum> value = load_vector(x + j);
       block_max = block_max < value ? value : block_max;
     }
     const Vec<Sum> tail = load_tail(x + whole, end - whole);
     block_max = block_max < tail ? tail : block_max;
     const Sum new_largest = max_lane<Sum>(block_max);
     Vec<Sum> sum = exp_nonpositive(tail - new_largest);
-    for (int64_t j = begin; j < whole; j += kWidth) sum += exp_nonpositive(load_wide(x + j) - new_largest);
+    for (int64_t j = begin; j < whole; j += kWidth) sum += exp_nonpositive(load_vector(x + j) - new_largest);
     if (largest != new_largest)
       total *= std::exp(static_cast<double>(largest) - static_cast<double>(new_largest));
     total += static_cast<double>(sum_lanes<Sum>(sum));
@@ -74,8 +54,9 @@ void write_softmax(const T* x, int64_t columns, accumulate_t<T> lse, T* out) {
   constexpr int64_t kWidth = kLanes<Sum>;
   const int64_t whole = columns / kWidth * kWidth;
   for (int64_t j = 0; j < whole; j += kWidth)
-    store_narrow(out + j, exp_nonpositive(load_wide(x + j) - lse), kWidth);
-  store_narrow(out + whole, exp_nonpositive(load_tail(x + whole, columns - whole) - lse), columns - whole);
+    store_vector(out + j, exp_nonpositive(load_vector(x + j) - lse));
+  const Vec<Sum> tail = exp_nonpositive(load_tail(x + whole, columns - whole) - lse);
+  for (int64_t j = whole; j < columns; ++j) out[j] = T(tail[j - whole]);
 }
 
 template <class T>

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "megalith/core/dtype.h"
+
 namespace megalith::cpu {
 
 #if defined(__AVX512F__)
@@ -34,6 +36,21 @@ template <class T, class Vector>
 [[gnu::always_inline]] static inline void store_vector(T* to, Vector value) {
   static_assert(sizeof(Vector) == kVectorBytes);
   *reinterpret_cast<UnalignedVec<T>*>(to) = value;
+}
+
+[[gnu::always_inline]] static inline Vec<float> load_vector(const bf16* from) {
+  Vec<uint16_t, kVectorBytes / 2> bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return reinterpret_cast<Vec<float>>(__builtin_convertvector(bits, Vec<uint32_t>) << 16);
+}
+
+/// Rounds as bf16 does.
+[[gnu::always_inline]] static inline void store_vector(bf16* to, Vec<float> value) {
+  const auto word = reinterpret_cast<Vec<uint32_t>>(value);
+  const Vec<uint32_t> rounded = (word + 0x7fffu + ((word >> 16) & 1u)) >> 16;
+  const Vec<uint32_t> kept = (word & 0x7fffffffu) > 0x7f800000u ? (word >> 16) | 0x40u : rounded;
+  const auto bits = __builtin_convertvector(kept, Vec<uint16_t, kVectorBytes / 2>);
+  std::memcpy(static_cast<void*>(to), &bits, sizeof bits);
 }
 
 template <class T>
