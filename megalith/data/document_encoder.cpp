@@ -1,0 +1,97 @@
+#include "megalith/data/document_encoder.h"
+
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "megalith/base/error.h"
+#include "megalith/base/files.h"
+#include "megalith/base/text.h"
+#include "megalith/tokenizer/tokenizer.h"
+
+namespace megalith {
+
+DocumentEncoder::DocumentEncoder(const Tokenizer& tokenizer, Options options)
+    : tokenizer_(tokenizer), options_(std::move(options)) {
+  if (options_.append_eod && tokenizer_.eod() < 0) {
+    throw UsageError("append_eod: the tokenizer has no end-of-document token");
+  }
+  if (options_.json_keys.empty()) throw UsageError("json_keys is empty: at least one key is needed");
+}
+
+void DocumentEncoder::add_sequence(std::string_view text, EncodedDocuments& out) const {
+  const std::vector<int32_t> tokens = tokenizer_.encode(text);
+  if (tokens.empty()) return;
+  out.tokens.insert(out.tokens.end(), tokens.begin(), tokens.end());
+  out.sequence_lengths.push_back(static_cast<int32_t>(tokens.size()));
+}
+
+void DocumentEncoder::end_document(EncodedDocuments& out, size_t first_sequence) const {
+  const size_t sequences = out.sequence_lengths.size() - first_sequence;
+  if (sequences > 0 && options_.append_eod) {
+    out.tokens.push_back(tokenizer_.eod());
+    ++out.sequence_lengths.back();
+  }
+  out.sequences_of_document.push_back(static_cast<int32_t>(sequences));
+}
+
+void DocumentEncoder::encode_line(std::string_view line, EncodedUnit& out) const {
+  const auto object = nlohmann::json::parse(line);
+  MG_CHECK(object.is_object(), "the line is not a JSON object");
+  // All keys are looked at before any is added: a bad line leaves nothing behind.
+  std::vector<std::vector<const std::string*>> texts;
+  for (const std::string& key : options_.json_keys) {
+    const auto found = object.find(key);
+    MG_CHECK(found != object.end(), "there is no key \"{}\"", key);
+    auto& sequences = texts.emplace_back();
+    const auto add = [&](const nlohmann::json& value) {
+      MG_CHECK(value.is_string(), "the value of \"{}\" is not a string or a list of strings", key);
+      sequences.push_back(value.get_ptr<const std::string*>());
+    };
+    if (found->is_array()) {
+      for (const auto& value : *found) add(value);
+    } else {
+      add(*found);
+    }
+  }
+  for (size_t k = 0; k < texts.size(); ++k) {
+    const size_t first_sequence = out.of_key[k].sequence_lengths.size();
+    for (const std::string* text : texts[k]) add_sequence(*text, out.of_key[k]);
+    end_document(out.of_key[k], first_sequence);
+  }
+}
+
+EncodedUnit DocumentEncoder::encode(const TextUnit& unit) const {
+  EncodedUnit out{.of_key = std::vector<EncodedDocuments>(options_.json_keys.size()), .bytes = unit.bytes};
+  const auto bad = [&](const std::string& message) {
+    if (options_.on_bad_input == OnBadInput::kThrow) throw Error(message);
+    out.bad.push_back(message);
+  };
+  for (const std::filesystem::path& file : unit.files) {
+    try {
+      const std::string text = read_text_file(file);
+      const size_t first_sequence = out.of_key[0].sequence_lengths.size();
+      add_sequence(text, out.of_key[0]);
+      end_document(out.of_key[0], first_sequence);
+    } catch (const Error& error) {
+      bad(error.what());
+    }
+  }
+  int64_t number = unit.first_line;
+  for (std::string_view rest = unit.json_lines; !rest.empty(); ++number) {
+    const size_t end = rest.find('\n');
+    const std::string_view line = trim(rest.substr(0, end));
+    rest.remove_prefix(end + 1);
+    if (line.empty()) continue;
+    try {
+      encode_line(line, out);
+    } catch (const nlohmann::json::exception& error) {
+      bad(fmt::format("{}:{}: malformed JSON: {}", unit.json_file.string(), number, error.what()));
+    } catch (const Error& error) {
+      bad(fmt::format("{}:{}: {}", unit.json_file.string(), number, error.what()));
+    }
+  }
+  return out;
+}
+
+}  // namespace megalith
