@@ -64,7 +64,7 @@ TEST(Activation, MatchesTheDefinition) {
   for_each_variant([](DType dtype, Exec& exec) {
     for (const ActivationKind kind : kKinds) {
       SCOPED_TRACE(static_cast<int>(kind));
-      for (const Shape& shape : {Shape{1, 2}, {3, 14}, {2, 5, 34}, {0, 8}, {130, 66}, {2, 20000}}) {
+      for (const Shape& shape : {Shape{1, 2}, {3, 14}, {2, 5, 34}, {0, 8}, {130, 66}, {1, 8198}}) {
         for (const Layout layout : kLayouts) {
           const Tensor x = wide_input(exec, shape, dtype, 1, layout);
           Shape out_shape = shape;
