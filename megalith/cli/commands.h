@@ -8,8 +8,10 @@
 namespace megalith {
 
 Command options_command();
+Command plan_command();
 Command plot_command();
 Command tokenizer_train_command();
+Command train_command();
 
 /// Every subcommand, in the order in which a newcomer meets them.
 std::vector<Command> commands();

@@ -25,9 +25,15 @@ struct RunParts {
   RunState* state = nullptr;
 };
 
-/// Publishes a checkpoint of the run under `root`; keep_last as in CheckpointOptions. Returns its directory.
+struct SaveOptions {
+  std::string config_yaml;          ///< the effective recipe
+  std::filesystem::path tokenizer;  ///< kept with the weights; may be empty
+  int64_t keep_last = 0;            ///< 0: all
+};
+
+/// Publishes a checkpoint of the run under `root`. Returns its directory.
 std::filesystem::path save_run(const std::filesystem::path& root, const RunParts& parts,
-                               const std::string& config_yaml, int64_t keep_last);
+                               const SaveOptions& options);
 
 /// Restores the newest checkpoint under `root`; false when the directory is missing or holds none.
 bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& exec);

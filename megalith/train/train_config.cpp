@@ -43,7 +43,7 @@ void declare_fields(TrainConfig& c, FieldList& f) {
       "load", c.load,
       {.help = "directory to go on from; an empty one begins a new run", .value_name = "DIR", .main = true});
   f.add("save_interval", c.save_interval,
-        {.help = "steps between checkpoints; 0: only at the end", .min = 0, .main = true});
+        {.help = "steps between checkpoints in --save; 0: only at the end", .min = 0, .main = true});
   f.add("keep_last", c.keep_last, {.help = "checkpoints to keep; 0: all", .min = 0});
   f.add("finetune", c.finetune, {.help = "take only the weights from --load and begin at step 0"});
   f.add("recompute_granularity", c.recompute_granularity,
@@ -62,8 +62,6 @@ void validate(const TrainConfig& c) {
                                  c.global_batch_size, c.micro_batch_size));
   }
   if (c.finetune && c.load.empty()) throw UsageError("finetune needs load: the directory with the weights");
-  if (c.save_interval > 0 && c.save.empty())
-    throw UsageError("save_interval needs save: the directory for checkpoints");
 }
 
 void complete(RunConfig& config, int64_t tokenizer_vocab_size) {

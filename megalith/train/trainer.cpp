@@ -43,13 +43,7 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
              .reset_position_ids = config.data.reset_position_ids,
              .reset_attention_mask = config.data.reset_attention_mask},
       model_(std::make_unique<GptModel>(config.model, exec)),
-      optimizer_(
-          [&]() -> ParameterStore& {
-            model_->parameters().initialize(exec);
-            model_->parameters().allocate_gradients(exec);
-            return model_->parameters();
-          }(),
-          config.optim, exec),
+      optimizer_(fresh_parameters(*model_, exec), config.optim, exec),
       schedule_(config.optim, {.train_samples = config.train.train_iters * config.train.batch_size(),
                                .samples_per_iteration = config.train.batch_size()}),
       step_({.model = model_.get(), .optimizer = &optimizer_, .schedule = &schedule_}, config.train,
