@@ -72,10 +72,11 @@ TextUnit TextInputs::next_json_unit() {
   while (static_cast<int64_t>(unit.json_lines.size()) < kUnitBytes && std::getline(stream_, line)) {
     unit.json_lines += line;
     unit.json_lines += '\n';
+    unit.bytes +=
+        static_cast<int64_t>(line.size()) + (stream_.eof() ? 0 : 1);  // the last line may lack its end
     ++next_line_;
   }
   MG_CHECK(!stream_.bad(), "{}: reading failed: {}", file.path.string(), system_message(errno));
-  unit.bytes = static_cast<int64_t>(unit.json_lines.size());
   if (stream_.eof()) {
     stream_ = std::ifstream();
     ++next_file_;

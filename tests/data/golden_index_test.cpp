@@ -129,8 +129,8 @@ TEST_F(GoldenIndex, EveryCaseHasTheOrderOfTheReference) {
     const bool has_extra = wanted["add_extra_token_to_sequence"];
     const bool drop_last = wanted["drop_last_partial_validation_sequence"];
     if (has_extra && drop_last) {
-      // The second time from the cache.
-      for (int turn = 0; turn < 2; ++turn) {
+      // The second time from the cache; once is enough for blends, which have many files.
+      for (int turn = 0; turn < (config.data_path.size() == 1 ? 2 : 1); ++turn) {
         const Datasets datasets = build_datasets(config, sizes_of(wanted), {.size = 1000, .eod = 0});
         for (size_t i = 0; i < kNumSplits; ++i) expect_dataset(wanted["results"][i], datasets[i].get());
       }
