@@ -20,9 +20,17 @@ template <class T>
   return value;
 }
 
-// log of the sum of exp, the largest value so far factored out (online softmax, Milakov and Gimelshein 2018).
+// The largest value and the sum of exp relative to it; kept apart, since together they would be rounded at
+// the size of the largest value.
+template <class Sum>
+struct ExpSum {
+  Sum largest;
+  double total;
+};
+
+// Online softmax (Milakov and Gimelshein 2018), a block at a time.
 template <class T>
-accumulate_t<T> log_sum_exp(const T* x, int64_t columns) {
+ExpSum<accumulate_t<T>> sum_exp(const T* x, int64_t columns) {
   using Sum = accumulate_t<T>;
   constexpr int64_t kWidth = kLanes<Sum>;
   Sum largest = -static_cast<Sum>(INFINITY);
@@ -45,17 +53,18 @@ accumulate_t<T> log_sum_exp(const T* x, int64_t columns) {
     total += static_cast<double>(sum_lanes<Sum>(sum));
     largest = new_largest;
   }
-  return static_cast<Sum>(static_cast<double>(largest) + std::log(total));
+  return {largest, total};
 }
 
 template <class T>
-void write_softmax(const T* x, int64_t columns, accumulate_t<T> lse, T* out) {
+void write_softmax(const T* x, int64_t columns, const ExpSum<accumulate_t<T>>& sum, T* out) {
   using Sum = accumulate_t<T>;
   constexpr int64_t kWidth = kLanes<Sum>;
+  const Sum factor = static_cast<Sum>(1 / sum.total);
   const int64_t whole = columns / kWidth * kWidth;
   for (int64_t j = 0; j < whole; j += kWidth)
-    store_vector(out + j, exp_nonpositive(load_vector(x + j) - lse));
-  const Vec<Sum> tail = exp_nonpositive(load_tail(x + whole, columns - whole) - lse);
+    store_vector(out + j, exp_nonpositive(load_vector(x + j) - sum.largest) * factor);
+  const Vec<Sum> tail = exp_nonpositive(load_tail(x + whole, columns - whole) - sum.largest) * factor;
   for (int64_t j = whole; j < columns; ++j) out[j] = T(tail[j - whole]);
 }
 
@@ -74,13 +83,13 @@ void run(const CrossEntropyRows& args) {
         std::memset(static_cast<void*>(dx), 0, static_cast<size_t>(args.columns) * sizeof(T));
       continue;
     }
-    const Sum lse = log_sum_exp(x, args.columns);
-    loss = lse - static_cast<Sum>(x[label]);
+    const ExpSum<Sum> sum = sum_exp(x, args.columns);
+    const double exact_loss = std::log(sum.total) - (static_cast<double>(static_cast<Sum>(x[label])) -
+                                                     static_cast<double>(sum.largest));
+    loss = static_cast<Sum>(exact_loss);
     if (dx == nullptr) continue;
-    // Not from the written value, which is rounded already.
-    const Sum at_label = static_cast<Sum>(std::expm1(-static_cast<double>(loss)));
-    write_softmax(x, args.columns, lse, dx);
-    dx[label] = T(at_label);
+    write_softmax(x, args.columns, sum, dx);
+    dx[label] = T(static_cast<Sum>(std::expm1(-exact_loss)));
   }
 }
 

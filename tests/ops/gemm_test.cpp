@@ -1,0 +1,198 @@
+#include "megalith/ops/gemm.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include <gtest/gtest.h>
+
+#include "tests/ops/conformance.h"
+#include "tests/ops/performance.h"
+
+namespace megalith {
+namespace {
+
+using namespace conformance;
+
+struct Case {
+  int64_t m, n, k;
+  Transpose transpose_a, transpose_b;
+};
+
+constexpr Transpose kBoth[] = {Transpose::kNo, Transpose::kYes};
+
+Shape shape_of(int64_t rows, int64_t columns, Transpose transpose) {
+  return transpose == Transpose::kYes ? Shape{columns, rows} : Shape{rows, columns};
+}
+
+// op(A)[i, j] of row-major values.
+double element(const std::vector<double>& values, const Shape& shape, Transpose transpose, int64_t i,
+               int64_t j) {
+  return values[static_cast<size_t>(transpose == Transpose::kYes ? j * shape[1] + i : i * shape[1] + j)];
+}
+
+struct Terms {
+  double alpha = 1, beta = 0;
+  std::vector<double> old_c, bias;
+};
+
+std::vector<double> reference(const Case& c, const Tensor& a, const Tensor& b, const Terms& terms) {
+  const std::vector<double> a_values = values_of(a);
+  const std::vector<double> b_values = values_of(b);
+  std::vector<double> result;
+  for (int64_t i = 0; i < c.m; ++i) {
+    for (int64_t j = 0; j < c.n; ++j) {
+      double sum = 0;
+      for (int64_t k = 0; k < c.k; ++k)
+        sum += element(a_values, a.shape(), c.transpose_a, i, k) *
+               element(b_values, b.shape(), c.transpose_b, k, j);
+      sum *= terms.alpha;
+      if (terms.beta != 0) sum += terms.beta * terms.old_c[static_cast<size_t>(i * c.n + j)];
+      if (!terms.bias.empty()) sum += terms.bias[static_cast<size_t>(j)];
+      result.push_back(sum);
+    }
+  }
+  return result;
+}
+
+std::string name_of_case(const Case& c) {
+  return fmt::format("m {} n {} k {} transposes {}{}", c.m, c.n, c.k, static_cast<int>(c.transpose_a),
+                     static_cast<int>(c.transpose_b));
+}
+
+void check_case(const Case& c, DType dtype, DType out_dtype, Layout layout, Exec& exec) {
+  const Tensor a = random_tensor(exec, shape_of(c.m, c.k, c.transpose_a), dtype, 1, layout);
+  const Tensor b = random_tensor(exec, shape_of(c.k, c.n, c.transpose_b), dtype, 2, layout);
+  const Tensor bias = random_tensor(exec, {c.n}, out_dtype, 3);
+  GemmArgs args{.a = a, .b = b, .transpose_a = c.transpose_a, .transpose_b = c.transpose_b};
+  const Tolerance allowed = tolerance(out_dtype, c.k + 2);
+
+  args.c = poisoned_tensor(exec, {c.m, c.n}, out_dtype, layout);
+  gemm(args, exec);
+  expect_close(args.c, reference(c, a, b, {}), allowed, "product of " + name_of_case(c));
+
+  args.c = poisoned_tensor(exec, {c.m, c.n}, out_dtype, layout);
+  args.bias = bias;
+  args.alpha = 0.5;
+  gemm(args, exec);
+  expect_close(args.c, reference(c, a, b, {.alpha = 0.5, .bias = values_of(bias)}), allowed,
+               "with bias, " + name_of_case(c));
+
+  args.c = random_tensor(exec, {c.m, c.n}, out_dtype, 4, layout);
+  args.bias = {};
+  args.beta = -2;
+  const std::vector<double> old_c = values_of(args.c);
+  gemm(args, exec);
+  expect_close(args.c, reference(c, a, b, {.alpha = 0.5, .beta = -2, .old_c = old_c}), allowed,
+               "added to the old, " + name_of_case(c));
+}
+
+TEST(Gemm, MatchesPlainLoops) {
+  for_each_variant([](DType dtype, Exec& exec) {
+    for (const Transpose transpose_a : kBoth) {
+      for (const Transpose transpose_b : kBoth) {
+        check_case({1, 1, 1, transpose_a, transpose_b}, dtype, dtype, Layout::kContiguous, exec);
+        for (const Layout layout : kLayouts)
+          check_case({37, 19, 53, transpose_a, transpose_b}, dtype, dtype, layout, exec);
+      }
+    }
+    check_case({1, 300, 70, Transpose::kNo, Transpose::kYes}, dtype, dtype, Layout::kContiguous, exec);
+    check_case({3, 70, 300, Transpose::kNo, Transpose::kYes}, dtype, dtype, Layout::kPaddedRows, exec);
+    // Past the edges of the tiles of the bf16 kernel.
+    check_case({259, 261, 263, Transpose::kYes, Transpose::kNo}, dtype, dtype, Layout::kContiguous, exec);
+  });
+}
+
+TEST(Gemm, Bf16InputsIntoF32) {
+  for (const Isa isa : available_isas()) {
+    const auto exec = make_exec(isa, 2);
+    for (const Layout layout : kLayouts) {
+      check_case({37, 19, 53, Transpose::kYes, Transpose::kNo}, DType::kBF16, DType::kF32, layout, *exec);
+      check_case({261, 259, 530, Transpose::kNo, Transpose::kYes}, DType::kBF16, DType::kF32, layout, *exec);
+    }
+  }
+}
+
+TEST(Gemm, EmptyDimensions) {
+  for_each_variant([](DType dtype, Exec& exec) {
+    for (const Transpose transpose : kBoth) {
+      check_case({0, 5, 3, transpose, transpose}, dtype, dtype, Layout::kContiguous, exec);
+      check_case({5, 0, 3, transpose, transpose}, dtype, dtype, Layout::kContiguous, exec);
+      check_case({5, 3, 0, transpose, transpose}, dtype, dtype, Layout::kContiguous, exec);
+    }
+  });
+}
+
+TEST(Gemm, FoldsLeadingDimensions) {
+  Exec exec;
+  const Tensor a = random_tensor(exec, {2, 3, 4}, DType::kF32, 1);
+  const Tensor b = random_tensor(exec, {4, 5}, DType::kF32, 2);
+  const Tensor c = poisoned_tensor(exec, {2, 3, 5}, DType::kF32);
+  gemm({.a = a, .b = b, .c = c}, exec);
+  expect_close(c, reference({6, 5, 4, Transpose::kNo, Transpose::kNo}, a.view({6, 4}), b, {}),
+               tolerance(DType::kF32, 4), "[2, 3, 4] by [4, 5]");
+}
+
+TEST(Gemm, SameBitsForAnyNumberOfThreads) {
+  for (const DType dtype : kFloatTypes) {
+    SCOPED_TRACE(name_of(dtype));
+    for (const Case& c : {Case{300, 520, 700, Transpose::kNo, Transpose::kYes},
+                          Case{257, 300, 1025, Transpose::kYes, Transpose::kNo},
+                          Case{5, 1030, 260, Transpose::kNo, Transpose::kNo}}) {
+      SCOPED_TRACE(name_of_case(c));
+      expect_same_for_any_threads([&](Exec& exec) {
+        const Tensor a = random_tensor(exec, shape_of(c.m, c.k, c.transpose_a), dtype, 1);
+        const Tensor b = random_tensor(exec, shape_of(c.k, c.n, c.transpose_b), dtype, 2);
+        const Tensor out = exec.empty({c.m, c.n}, dtype);
+        gemm({.a = a, .b = b, .c = out, .transpose_a = c.transpose_a, .transpose_b = c.transpose_b}, exec);
+        return bits_of(out);
+      });
+    }
+  }
+}
+
+TEST(Gemm, RefusesWhatDoesNotFit) {
+  Exec exec;
+  const Tensor a = exec.zeros({2, 3}, DType::kF32);
+  const Tensor b = exec.zeros({3, 4}, DType::kF32);
+  const Tensor c = exec.zeros({2, 4}, DType::kF32);
+  EXPECT_THROW(gemm({.a = a, .b = a, .c = c}, exec), Error);
+  EXPECT_THROW(gemm({.a = a, .b = b, .c = a}, exec), Error);
+  EXPECT_THROW(gemm({.a = a, .b = exec.zeros({3, 4}, DType::kBF16), .c = c}, exec), Error);
+  EXPECT_THROW(gemm({.a = a, .b = b, .c = exec.zeros({2, 4}, DType::kF64)}, exec), Error);
+  EXPECT_THROW(gemm({.a = a, .b = b, .c = c, .beta = 1, .bias = exec.zeros({4}, DType::kF32)}, exec), Error);
+  EXPECT_THROW(gemm({.a = a, .b = b, .c = c, .bias = exec.zeros({3}, DType::kF32)}, exec), Error);
+  EXPECT_THROW(gemm({.a = a, .b = b.transpose(0, 1), .c = c, .transpose_b = Transpose::kYes}, exec), Error);
+  EXPECT_THROW(gemm({.a = a, .b = b}, exec), Error);
+}
+
+TEST(GemmPerformance, TrainingShapes) {
+  if (!performance_wanted()) GTEST_SKIP() << "MEGALITH_PERF=1 runs it";
+  Exec exec;
+  for (const Case& c : {Case{2048, 2048, 2048, Transpose::kNo, Transpose::kNo},
+                        Case{4096, 768, 256, Transpose::kNo, Transpose::kYes},
+                        Case{4096, 8192, 256, Transpose::kNo, Transpose::kYes},
+                        Case{4096, 256, 768, Transpose::kNo, Transpose::kNo},
+                        Case{768, 256, 4096, Transpose::kYes, Transpose::kNo},
+                        Case{1024, 3072, 768, Transpose::kNo, Transpose::kYes},
+                        Case{1024, 768, 3072, Transpose::kNo, Transpose::kYes},
+                        Case{3072, 768, 1024, Transpose::kYes, Transpose::kNo},
+                        Case{1024, 50257, 768, Transpose::kNo, Transpose::kYes},
+                        Case{1, 3072, 768, Transpose::kNo, Transpose::kYes}}) {
+    double seconds[2];
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      GemmArgs args{.a = random_tensor(exec, shape_of(c.m, c.k, c.transpose_a), dtype, 1),
+                    .b = random_tensor(exec, shape_of(c.k, c.n, c.transpose_b), dtype, 2),
+                    .c = exec.zeros({c.m, c.n}, dtype),
+                    .transpose_a = c.transpose_a,
+                    .transpose_b = c.transpose_b};
+      seconds[dtype == DType::kBF16] = measure_seconds([&] { gemm(args, exec); });
+    }
+    const double gigaflops = 2e-9 * static_cast<double>(c.m * c.n * c.k);
+    std::printf("gemm %-44s f32 %7.1f GFLOP/s, bf16 %7.1f GFLOP/s, bf16 takes %.2f of f32's time\n",
+                name_of_case(c).c_str(), gigaflops / seconds[0], gigaflops / seconds[1],
+                seconds[1] / seconds[0]);
+  }
+}
+
+}  // namespace
+}  // namespace megalith
