@@ -29,8 +29,8 @@ std::string overview(const std::vector<Command>& all) {
   return fmt::format(
       "megalith {}: train and run language models, from one program.\n\n"
       "Start here:\n"
-      "  make demo                      (in the source folder) from text to a trained model in minutes\n"
-      "  megalith COMMAND --help        what a command does, its options and an example\n\n"
+      "  make demo                   in the source folder: from text to a trained model in minutes\n"
+      "  megalith COMMAND --help     what a command does, its options and an example\n\n"
       "Commands:\n{}\n"
       "Every command takes --help, --help-all, --quiet and --log-level NAME.\n",
       kVersion, command_list(all, ""));

@@ -4,9 +4,14 @@ namespace megalith {
 
 std::vector<Command> commands() {
   return {
+      // data
       tokenizer_train_command(),
+      preprocess_command(),
+      data_inspect_command(),
+      // training
       train_command(),
       plan_command(),
+      // what came of it
       plot_command(),
       options_command(),
   };

@@ -52,14 +52,4 @@ std::vector<fs::path> input_files(const std::vector<std::string>& inputs,
   return files;
 }
 
-int64_t total_bytes(const std::vector<fs::path>& files) {
-  int64_t bytes = 0;
-  for (const fs::path& file : files) {
-    std::error_code error;
-    const uintmax_t size = fs::file_size(file, error);
-    if (!error) bytes += static_cast<int64_t>(size);
-  }
-  return bytes;
-}
-
 }  // namespace megalith

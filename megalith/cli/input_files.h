@@ -1,7 +1,6 @@
 #pragma once
 // defines: input_files
 
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -13,7 +12,5 @@ namespace megalith {
 /// files and directories are left out. Throws Error for a path that does not exist and when no file is left.
 std::vector<std::filesystem::path> input_files(const std::vector<std::string>& inputs,
                                                const std::vector<std::string>& extensions);
-
-int64_t total_bytes(const std::vector<std::filesystem::path>& files);
 
 }  // namespace megalith

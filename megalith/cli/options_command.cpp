@@ -45,12 +45,10 @@ void run_options(CommandLine& line) {
 }  // namespace
 
 Command options_command() {
-  return {
-      .name = "options",
-      .summary =
-          "Print every option of every command as Markdown tables: the reference of flags and recipe keys.",
-      .examples = {"megalith options train > options.md"},
-      .run = run_options};
+  return {.name = "options",
+          .summary = "Print the options of the commands as Markdown: flags and recipe keys.",
+          .examples = {"megalith options train > options.md"},
+          .run = run_options};
 }
 
 }  // namespace megalith

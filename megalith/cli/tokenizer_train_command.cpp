@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstdio>
 
 #include "megalith/base/error.h"
@@ -44,16 +43,13 @@ void run_tokenizer_train(CommandLine& line) {
   if (!line.parse()) return;
   StopSignal stop;
   const std::vector<std::filesystem::path> files = input_files(options.input, options.extensions);
-  const int64_t bytes = total_bytes(files);
-  const BpeTrainResult result =
-      train_bpe({.vocab_size = options.vocab_size,
-                 .special_tokens = options.special_tokens,
-                 .min_frequency = options.min_frequency,
-                 .max_bytes = options.max_bytes,
-                 .num_threads = static_cast<int>(options.num_threads),
-                 .expected_bytes = options.max_bytes > 0 ? std::min(options.max_bytes, bytes) : bytes,
-                 .should_stop = [&] { return stop.requested(); }},
-                files, options.output);
+  const BpeTrainResult result = train_bpe({.vocab_size = options.vocab_size,
+                                           .special_tokens = options.special_tokens,
+                                           .min_frequency = options.min_frequency,
+                                           .max_bytes = options.max_bytes,
+                                           .num_threads = static_cast<int>(options.num_threads),
+                                           .should_stop = [&] { return stop.requested(); }},
+                                          files, options.output);
   MG_CHECK(!result.is_stopped, "{}: stopped before the end; nothing was written", options.output);
   log_info("learned from {} of text in {} files: counted in {}, merged in {}",
            human_bytes(static_cast<double>(result.num_bytes)), files.size(), human_duration(result.count_s),
