@@ -41,7 +41,7 @@ void decode(const AttentionProblem& p, const Sizes& sizes, Exec& exec) {
   const int64_t spans = ceil_div(p.keys, kKeySpan);
   const int num_threads = static_cast<int>(std::min<int64_t>(exec.num_threads(), sizes.pairs * spans));
   ScratchFrame frame(exec.scratch());
-  const WorkspaceCounts counts{sizes.pairs * spans * rows * (p.head_dim + 2), p.head_dim};
+  const WorkspaceCounts counts{sizes.pairs * spans * rows * (p.head_dim + 2), rows * p.head_dim};
   MG_ISA_FUNCTION(exec.isa(), attention_decode)(p, take_workspace(frame, sizes, num_threads, counts));
 }
 

@@ -1,6 +1,7 @@
 // defines: attention_decode
 
 #include "megalith/kernels/cpu/attention_blocks.h"
+#include "megalith/kernels/cpu/dot_products.h"
 #include "megalith/kernels/cpu/float_types.h"
 
 namespace megalith::cpu::MG_ISA {
@@ -24,12 +25,57 @@ Partial<Sum> partial_at(const AttentionProblem& p, const AttentionWorkspace& w, 
   return {begin, begin + 1, begin + 2};
 }
 
+// A key or value row is used for all query rows while it is in the first-level cache: rows of one head often
+// lie a multiple of a page apart and push each other out.
+constexpr int64_t kKeysAtOnce = 4;
+
+// scores[row, j] = q[row] . k[j], rows of scores kKeySpan apart
 template <class T>
-[[gnu::always_inline]] inline accumulate_t<T> dot(const accumulate_t<T>* a, const T* b, int64_t count) {
-  accumulate_t<T> sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < count; ++i) sum += a[i] * static_cast<accumulate_t<T>>(b[i]);
-  return sum;
+void score(const accumulate_t<T>* q, int64_t rows, const T* k, int64_t stride, int64_t head_dim,
+           int64_t count, accumulate_t<T>* scores) {
+  for (int64_t j = 0; j < count; j += kKeysAtOnce) {
+    for (int64_t row = 0; row < rows; ++row) {
+      accumulate_t<T>* to = scores + row * kKeySpan + j;
+      if (j + kKeysAtOnce <= count) {
+        dot_rows<kKeysAtOnce>(q + row * head_dim, k + j * stride, stride, head_dim, to);
+      } else {
+        for (int64_t r = 0; r < count - j; ++r)
+          dot_rows<1>(q + row * head_dim, k + (j + r) * stride, stride, head_dim, to + r);
+      }
+    }
+  }
+}
+
+// output[row] += sum of weights[row, j] * v[j], outputs output_stride apart
+template <class T>
+void add_values(const accumulate_t<T>* weights, int64_t rows, const T* v, int64_t stride, int64_t head_dim,
+                int64_t count, accumulate_t<T>* output, int64_t output_stride) {
+  using Sum = accumulate_t<T>;
+  int64_t j = 0;
+  for (; j + kKeysAtOnce <= count; j += kKeysAtOnce) {
+    const T* v0 = v + j * stride;
+    const T* v1 = v0 + stride;
+    const T* v2 = v1 + stride;
+    const T* v3 = v2 + stride;
+    for (int64_t row = 0; row < rows; ++row) {
+      const Sum* w = weights + row * kKeySpan + j;
+      const Sum w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
+      Sum* to = output + row * output_stride;
+#pragma omp simd
+      for (int64_t d = 0; d < head_dim; ++d) {
+        to[d] += w0 * static_cast<Sum>(v0[d]) + w1 * static_cast<Sum>(v1[d]) + w2 * static_cast<Sum>(v2[d]) +
+                 w3 * static_cast<Sum>(v3[d]);
+      }
+    }
+  }
+  for (; j < count; ++j) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const Sum weight = weights[row * kKeySpan + j];
+      Sum* to = output + row * output_stride;
+#pragma omp simd
+      for (int64_t d = 0; d < head_dim; ++d) to[d] += weight * static_cast<Sum>(v[j * stride + d]);
+    }
+  }
 }
 
 // Scores [begin, end) to weights; returns their sum.
@@ -54,39 +100,40 @@ void attend(const AttentionProblem& p, const AttentionWorkspace& w, int64_t pair
   const int64_t b = pair / p.kv_heads;
   const int64_t kv_head = pair % p.kv_heads;
   const int64_t group = p.heads / p.kv_heads;
-  const Head<T> k = head_at<T>(p.k, b, kv_head);
-  const Head<T> v = head_at<T>(p.v, b, kv_head);
+  const int64_t rows = group * p.queries;
   const int64_t first = span * kKeySpan;
   const int64_t count = smaller(kKeySpan, p.keys - first);
+  const Head<T> k = head_at<T>(p.k, b, kv_head);
+  const Head<T> v = head_at<T>(p.v, b, kv_head);
   Sum* q = static_cast<Sum*>(w.per_thread) + thread_index() * w.thread_size;
-  for (int64_t row = 0; row < group * p.queries; ++row) {
-    const int64_t head = kv_head * group + row / p.queries;
-    const int64_t query = row % p.queries;
+  for (int64_t row = 0; row < rows; ++row) {
+    load_rows(head_at<T>(p.q, b, kv_head * group + row / p.queries), row % p.queries, 1, 1, p.head_dim,
+              p.head_dim, static_cast<Sum>(p.scale), q + row * p.head_dim);
+  }
+  Sum scores[kMaxDecodeRows * kKeySpan];
+  score(q, rows, k.data + first * k.stride, k.stride, p.head_dim, count, scores);
+  for (int64_t row = 0; row < rows; ++row) {
+    Sum* row_scores = scores + row * kKeySpan;
     const Partial<Sum> partial = partial_at<Sum>(p, w, pair, span, row);
     set_span(partial.output, 0, p.head_dim, Sum{0});
-    *partial.total = 0;
-    *partial.largest = -static_cast<Sum>(INFINITY);
+    const int64_t query = row % p.queries;
     const Visible keys = visible_keys(p, b, query);
     const int64_t begin = smaller(larger(keys.begin - first, 0), count);
-    const int64_t end = smaller(keys.end - first, count);
-    if (begin >= end) continue;
-    load_rows(head_at<T>(p.q, b, head), query, 1, 1, p.head_dim, p.head_dim, static_cast<Sum>(p.scale), q);
-    Sum scores[kKeySpan];
+    const int64_t end = larger(smaller(keys.end - first, count), 0);
     Sum largest = -static_cast<Sum>(INFINITY);
-    for (int64_t j = begin; j < end; ++j) {
-      scores[j] = dot(q, k.data + (first + j) * k.stride, p.head_dim);
-      largest = largest < scores[j] ? scores[j] : largest;
-    }
+    for (int64_t j = begin; j < end; ++j) largest = largest < row_scores[j] ? row_scores[j] : largest;
     *partial.largest = largest;
-    *partial.total = weigh(scores, begin, end, largest);
-    if (p.dropout_threshold > 0) apply_dropout(p, b, head, query, first, kKeySpan, scores);
-    for (int64_t j = begin; j < end; ++j) {
-      const T* value = v.data + (first + j) * v.stride;
-      const Sum weight = scores[j];
-#pragma omp simd
-      for (int64_t d = 0; d < p.head_dim; ++d) partial.output[d] += weight * static_cast<Sum>(value[d]);
+    *partial.total = 0;
+    if (begin >= end) {
+      set_span(row_scores, 0, kKeySpan, Sum{0});
+      continue;
     }
+    *partial.total = weigh(row_scores, begin, end, largest);
+    if (p.dropout_threshold > 0)
+      apply_dropout(p, b, kv_head * group + row / p.queries, query, first, kKeySpan, row_scores);
   }
+  add_values(scores, rows, v.data + first * v.stride, v.stride, p.head_dim, count,
+             partial_at<Sum>(p, w, pair, span, 0).output, p.head_dim + 2);
 }
 
 template <class T>

@@ -46,6 +46,7 @@ ExpSum<accumulate_t<T>> sum_exp(const T* x, int64_t columns) {
     const Vec<Sum> tail = load_tail(x + whole, end - whole);
     block_max = block_max < tail ? tail : block_max;
     const Sum new_largest = max_lane<Sum>(block_max);
+    if (new_largest == -static_cast<Sum>(INFINITY)) continue;
     Vec<Sum> sum = exp_nonpositive(tail - new_largest);
     for (int64_t j = begin; j < whole; j += kWidth) sum += exp_nonpositive(load_vector(x + j) - new_largest);
     if (largest != new_largest)

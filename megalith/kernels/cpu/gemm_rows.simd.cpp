@@ -1,42 +1,40 @@
 #include "megalith/kernels/cpu/gemm_rows.h"
 
+#include "megalith/kernels/cpu/dot_products.h"
 #include "megalith/kernels/cpu/float_types.h"
-#include "megalith/kernels/cpu/simd_vector.h"
 
 namespace megalith::cpu::MG_ISA {
 namespace {
 
-// Two sums hide the latency of the addition.
-template <class T>
-[[gnu::always_inline]] inline accumulate_t<T> dot(const T* a, const T* b, int64_t count) {
+template <class T, class Out, int kColumns>
+void compute_columns(const GemmProblem& p, int64_t column) {
   using Sum = accumulate_t<T>;
-  constexpr int64_t kWidth = kLanes<Sum>;
-  Vec<Sum> even{}, odd{};
-  int64_t i = 0;
-  for (; i + 2 * kWidth <= count; i += 2 * kWidth) {
-    even += load_vector(a + i) * load_vector(b + i);
-    odd += load_vector(a + i + kWidth) * load_vector(b + i + kWidth);
+  const T* b = static_cast<const T*>(p.b.data) + column * p.b.row_stride;
+  const Out* bias = p.bias == nullptr ? nullptr : static_cast<const Out*>(p.bias) + column;
+  for (int64_t i = 0; i < p.m; ++i) {
+    Sum sums[kColumns];
+    dot_rows<kColumns>(static_cast<const T*>(p.a.data) + i * p.a.row_stride, b, p.b.row_stride, p.k, sums);
+    Out* c = static_cast<Out*>(p.c) + i * p.c_row_stride + column;
+    for (int j = 0; j < kColumns; ++j) {
+      Sum sum = static_cast<Sum>(p.alpha) * sums[j];
+      if (p.beta != 0) sum += static_cast<Sum>(p.beta) * static_cast<Sum>(c[j]);
+      if (bias != nullptr) sum += static_cast<Sum>(bias[j]);
+      c[j] = Out(sum);
+    }
   }
-  Sum sum = sum_lanes<Sum>(even + odd);
-  for (; i < count; ++i) sum += static_cast<Sum>(a[i]) * static_cast<Sum>(b[i]);
-  return sum;
 }
 
 template <class T, class Out>
 void run(const GemmProblem& p, int num_threads) {
-  using Sum = accumulate_t<T>;
-  const T* a = static_cast<const T*>(p.a.data);
-  const T* b = static_cast<const T*>(p.b.data);
-  Out* c = static_cast<Out*>(p.c);
-  const Out* bias = static_cast<const Out*>(p.bias);
+  constexpr int64_t kColumns = 4;
+  const int64_t blocks = (p.n + kColumns - 1) / kColumns;
 #pragma omp parallel for num_threads(num_threads) schedule(static)
-  for (int64_t j = 0; j < p.n; ++j) {
-    for (int64_t i = 0; i < p.m; ++i) {
-      Out& target = c[i * p.c_row_stride + j];
-      Sum sum = static_cast<Sum>(p.alpha) * dot(a + i * p.a.row_stride, b + j * p.b.row_stride, p.k);
-      if (p.beta != 0) sum += static_cast<Sum>(p.beta) * static_cast<Sum>(target);
-      if (bias != nullptr) sum += static_cast<Sum>(bias[j]);
-      target = Out(sum);
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t begin = block * kColumns;
+    if (begin + kColumns <= p.n) {
+      compute_columns<T, Out, kColumns>(p, begin);
+    } else {
+      for (int64_t column = begin; column < p.n; ++column) compute_columns<T, Out, 1>(p, column);
     }
   }
 }
