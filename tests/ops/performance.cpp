@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -19,15 +20,14 @@ double measure_seconds(const std::function<void()>& call) {
   using Clock = std::chrono::steady_clock;
   constexpr double kBudget_s = 0.4;
   call();
-  std::vector<double> times;
-  for (const auto begin = Clock::now();
-       std::chrono::duration<double>(Clock::now() - begin).count() < kBudget_s;) {
+  double fastest = std::numeric_limits<double>::infinity();
+  const auto begin = Clock::now();
+  while (std::chrono::duration<double>(Clock::now() - begin).count() < kBudget_s) {
     const auto start = Clock::now();
     call();
-    times.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    fastest = std::min(fastest, std::chrono::duration<double>(Clock::now() - start).count());
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
-  return times[times.size() / 2];
+  return fastest;
 }
 
 void report_bandwidth(const std::string& name, int64_t bytes, int num_threads,

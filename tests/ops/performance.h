@@ -9,7 +9,8 @@ namespace megalith::conformance {
 /// MEGALITH_PERF=1: the performance tests run; without it they are skipped.
 bool performance_wanted();
 
-/// Seconds of one call, the median over about half a second after a warm-up.
+/// Seconds of one call: the fastest of about half a second of them, since whatever else runs on the machine
+/// only adds to it.
 double measure_seconds(const std::function<void()>& call);
 
 /// Prints one line: GB/s (bytes read and written per call over its time) and the share of what memcpy moves

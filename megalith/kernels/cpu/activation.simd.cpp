@@ -42,7 +42,6 @@ template <Activation kFunction, class Acc>
 
 template <class T, Activation kFunction>
 void forward_tiles(const ActivationArgs& args) {
-  using Acc = accumulate_t<T>;
   const int64_t tiles = num_tiles(args.rows, args.cols);
 #pragma omp parallel for num_threads(args.num_threads) schedule(static)
   for (int64_t index = 0; index < tiles; ++index) {
@@ -53,12 +52,12 @@ void forward_tiles(const ActivationArgs& args) {
       const T* linear = x + args.cols;
 #pragma omp simd
       for (int64_t i = tile.begin; i < tile.end; ++i) {
-        y[i] = T(evaluate<kFunction>(static_cast<Acc>(x[i])).value * static_cast<Acc>(linear[i]));
+        store(y[i], evaluate<kFunction>(load(x[i])).value * load(linear[i]));
       }
     } else {
 #pragma omp simd
       for (int64_t i = tile.begin; i < tile.end; ++i) {
-        y[i] = T(evaluate<kFunction>(static_cast<Acc>(x[i])).value);
+        store(y[i], evaluate<kFunction>(load(x[i])).value);
       }
     }
   }
@@ -79,16 +78,16 @@ void backward_tiles(const ActivationBackwardArgs& args) {
       T* d_linear = d_x + args.cols;
 #pragma omp simd
       for (int64_t i = tile.begin; i < tile.end; ++i) {
-        const ValueAndSlope<Acc> f = evaluate<kFunction>(static_cast<Acc>(x[i]));
-        const Acc slope = static_cast<Acc>(d_y[i]);
-        const Acc factor = static_cast<Acc>(linear[i]);
-        d_x[i] = T(slope * factor * f.slope);
-        d_linear[i] = T(slope * f.value);
+        const ValueAndSlope<Acc> f = evaluate<kFunction>(load(x[i]));
+        const Acc slope = load(d_y[i]);
+        const Acc factor = load(linear[i]);
+        store(d_x[i], slope * factor * f.slope);
+        store(d_linear[i], slope * f.value);
       }
     } else {
 #pragma omp simd
       for (int64_t i = tile.begin; i < tile.end; ++i) {
-        d_x[i] = T(static_cast<Acc>(d_y[i]) * evaluate<kFunction>(static_cast<Acc>(x[i])).slope);
+        store(d_x[i], load(d_y[i]) * evaluate<kFunction>(load(x[i])).slope);
       }
     }
   }

@@ -1,5 +1,6 @@
 #include "megalith/kernels/cpu/adamw.h"
 
+#include "megalith/kernels/cpu/float_types.h"
 #include "megalith/kernels/cpu/tiles.h"
 
 namespace megalith::cpu::MG_ISA {
@@ -28,7 +29,7 @@ void step_tiles(const AdamwArgs& args) {
     if (has_param) {
       Param* param = static_cast<Param*>(args.param);
 #pragma omp simd
-      for (int64_t i = tile.begin; i < tile.end; ++i) param[i] = Param(master[i]);
+      for (int64_t i = tile.begin; i < tile.end; ++i) store(param[i], master[i]);
     }
   }
 }
@@ -46,10 +47,11 @@ void sum_of_squares(const SumOfSquaresArgs& args) {
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const int64_t begin = chunk * kSumChunk;
     const int64_t end = begin + kSumChunk < args.count ? begin + kSumChunk : args.count;
+    const float* x = args.x;
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = begin; i < end; ++i) {
-      sum += static_cast<double>(args.x[i]) * static_cast<double>(args.x[i]);
+      sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
     }
     args.chunk_sums[chunk] = sum;
   }

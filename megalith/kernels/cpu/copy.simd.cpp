@@ -5,16 +5,21 @@
 namespace megalith::cpu::MG_ISA {
 namespace {
 
+template <class T>
+constexpr bool kIsHalf = __is_same(T, bf16) || __is_same(T, f16);
+
 // To and From are the same for plain moves, else both are floating: f64 <-> f32 directly, all others by way
-// of float.
+// of float. The 16-bit types are written through their bits: a store of the struct would not vectorise.
 template <class To, class From>
-[[gnu::always_inline]] inline To convert(From value) {
+[[gnu::always_inline]] inline void assign(To& to, const From& from) {
   if constexpr (__is_same(To, From)) {
-    return value;
-  } else if constexpr (__is_same(From, float) || __is_same(To, float)) {
-    return static_cast<To>(value);
+    to = from;
+  } else if constexpr (kIsHalf<To>) {
+    to.bits = To(static_cast<float>(from)).bits;
+  } else if constexpr (kIsHalf<From>) {
+    to = static_cast<float>(from);
   } else {
-    return static_cast<To>(static_cast<float>(value));
+    to = static_cast<To>(from);
   }
 }
 
@@ -41,13 +46,13 @@ void copy_tiles(const CopyArgs& args) {
     }
     if (from_step == 1 && to_step == 1) {
 #pragma omp simd
-      for (int64_t i = tile.begin; i < tile.end; ++i) to[i] = convert<To>(from[i]);
+      for (int64_t i = tile.begin; i < tile.end; ++i) assign(to[i], from[i]);
     } else if (from_step == 0 && to_step == 1) {
-      const To value = convert<To>(*from);
+      const From value = *from;
 #pragma omp simd
-      for (int64_t i = tile.begin; i < tile.end; ++i) to[i] = value;
+      for (int64_t i = tile.begin; i < tile.end; ++i) assign(to[i], value);
     } else {
-      for (int64_t i = tile.begin; i < tile.end; ++i) to[i * to_step] = convert<To>(from[i * from_step]);
+      for (int64_t i = tile.begin; i < tile.end; ++i) assign(to[i * to_step], from[i * from_step]);
     }
   }
 }

@@ -27,7 +27,7 @@ void drop(const DropoutArgs& args, const T* x, T* y, int64_t first, int64_t begi
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
       const bool keeps = in_order[skipped + j] >> 8 >= args.threshold;
-      y[i + j] = T(keeps ? static_cast<Acc>(x[i + j]) * scale : 0);
+      store(y[i + j], keeps ? load(x[i + j]) * scale : 0);
     }
     i += count;
   }

@@ -17,7 +17,7 @@ void add_tiles(const AddArgs& args) {
     T* out = static_cast<T*>(args.out) + tile.row * args.out_stride;
 #pragma omp simd
     for (int64_t i = tile.begin; i < tile.end; ++i) {
-      out[i] = T(static_cast<accumulate_t<T>>(a[i]) + static_cast<accumulate_t<T>>(b[i]));
+      store(out[i], load(a[i]) + load(b[i]));
     }
   }
 }
@@ -34,7 +34,7 @@ void scale_tiles(const ScaleArgs& args) {
     Acc factor = static_cast<Acc>(args.factor);
     if (args.factors != nullptr) factor *= static_cast<const Acc*>(args.factors)[tile.row];
 #pragma omp simd
-    for (int64_t i = tile.begin; i < tile.end; ++i) out[i] = T(static_cast<Acc>(x[i]) * factor);
+    for (int64_t i = tile.begin; i < tile.end; ++i) store(out[i], load(x[i]) * factor);
   }
 }
 

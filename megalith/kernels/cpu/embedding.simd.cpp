@@ -10,7 +10,6 @@ constexpr int64_t kBlockCols = 32;
 
 template <class T>
 void gather_rows(const EmbeddingArgs& args) {
-  using Acc = accumulate_t<T>;
 #pragma omp parallel for num_threads(args.num_threads) schedule(static)
   for (int64_t t = 0; t < args.tokens; ++t) {
     const T* row = static_cast<const T*>(args.table) + args.ids[t] * args.table_stride;
@@ -20,11 +19,10 @@ void gather_rows(const EmbeddingArgs& args) {
           static_cast<const T*>(args.positions_table) + args.positions[t] * args.positions_stride;
 #pragma omp simd
       for (int64_t c = 0; c < args.cols; ++c) {
-        out[c] = T(static_cast<Acc>(row[c]) + static_cast<Acc>(position[c]));
+        store(out[c], load(row[c]) + load(position[c]));
       }
     } else {
-#pragma omp simd
-      for (int64_t c = 0; c < args.cols; ++c) out[c] = row[c];
+      __builtin_memcpy(out, row, static_cast<size_t>(args.cols) * sizeof(T));
     }
   }
 }
@@ -42,7 +40,7 @@ void scatter_add(const EmbeddingBackwardArgs& args) {
       const T* d_out = static_cast<const T*>(args.d_out) + t * args.d_out_stride;
       Acc* d_row = static_cast<Acc*>(args.d_table) + args.ids[t] * args.d_table_stride;
 #pragma omp simd
-      for (int64_t c = begin; c < end; ++c) d_row[c] += static_cast<Acc>(d_out[c]);
+      for (int64_t c = begin; c < end; ++c) d_row[c] += load(d_out[c]);
     }
   }
 }

@@ -1,5 +1,5 @@
 #pragma once
-// defines: dispatch_float
+// defines: dispatch_float, load, store
 
 #include "megalith/core/dtype.h"
 
@@ -12,6 +12,25 @@ template <class Work>
   if (dtype == DType::kF64) return work.template operator()<double>();
   if (dtype == DType::kBF16) return work.template operator()<bf16>();
   return work.template operator()<float>();
+}
+
+/// One element as the type it is computed in, and back. By way of bf16's bits: a loop that stores the struct
+/// itself does not vectorise.
+template <class T>
+[[gnu::always_inline]] static inline accumulate_t<T> load(const T& place) {
+  if constexpr (__is_same(T, bf16)) {
+    return __builtin_bit_cast(float, static_cast<uint32_t>(place.bits) << 16);
+  } else {
+    return place;
+  }
+}
+template <class T>
+[[gnu::always_inline]] static inline void store(T& place, accumulate_t<T> value) {
+  if constexpr (__is_same(T, bf16)) {
+    place.bits = bf16(value).bits;
+  } else {
+    place = value;
+  }
 }
 
 }  // namespace megalith::cpu

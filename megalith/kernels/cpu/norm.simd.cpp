@@ -18,21 +18,21 @@ void norm_rows(const NormArgs& args) {
       const T* residual = static_cast<const T*>(args.residual) + row * args.residual_stride;
       T* sum = static_cast<T*>(args.sum) + row * args.sum_stride;
 #pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) sum[c] = T(static_cast<Acc>(x[c]) + static_cast<Acc>(residual[c]));
+      for (int64_t c = 0; c < cols; ++c) store(sum[c], load(x[c]) + load(residual[c]));
       // What was rounded is what is normalised, so that the backward sees the same x.
       x = sum;
     }
     Acc mean = 0;
     if constexpr (kSubtractMean) {
 #pragma omp simd reduction(+ : mean)
-      for (int64_t c = 0; c < cols; ++c) mean += static_cast<Acc>(x[c]);
+      for (int64_t c = 0; c < cols; ++c) mean += load(x[c]);
       mean /= static_cast<Acc>(cols);
       static_cast<Acc*>(args.mean)[row] = mean;
     }
     Acc squares = 0;
 #pragma omp simd reduction(+ : squares)
     for (int64_t c = 0; c < cols; ++c) {
-      const Acc value = static_cast<Acc>(x[c]) - mean;
+      const Acc value = load(x[c]) - mean;
       squares += value * value;
     }
     const double variance = static_cast<double>(squares) / static_cast<double>(cols);
@@ -42,13 +42,13 @@ void norm_rows(const NormArgs& args) {
     if (bias != nullptr) {
 #pragma omp simd
       for (int64_t c = 0; c < cols; ++c) {
-        const Acc unit = (static_cast<Acc>(x[c]) - mean) * rstd;
-        y[c] = T(unit * static_cast<Acc>(weight[c]) + static_cast<Acc>(bias[c]));
+        const Acc unit = (load(x[c]) - mean) * rstd;
+        store(y[c], unit * load(weight[c]) + load(bias[c]));
       }
     } else {
 #pragma omp simd
       for (int64_t c = 0; c < cols; ++c) {
-        y[c] = T((static_cast<Acc>(x[c]) - mean) * rstd * static_cast<Acc>(weight[c]));
+        store(y[c], (load(x[c]) - mean) * rstd * load(weight[c]));
       }
     }
   }

@@ -27,9 +27,9 @@ struct RowBackward {
     if (d_weight != nullptr) {
 #pragma omp simd reduction(+ : sum_g, sum_gu)
       for (int64_t c = 0; c < cols; ++c) {
-        const Acc unit = (static_cast<Acc>(x[c]) - mean) * rstd;
-        const Acc slope = static_cast<Acc>(d_y[c]);
-        const Acc g = slope * static_cast<Acc>(weight[c]);
+        const Acc unit = (load(x[c]) - mean) * rstd;
+        const Acc slope = load(d_y[c]);
+        const Acc g = slope * load(weight[c]);
         d_weight[c] += slope * unit;
         sum_g += g;
         sum_gu += g * unit;
@@ -37,14 +37,14 @@ struct RowBackward {
     } else {
 #pragma omp simd reduction(+ : sum_g, sum_gu)
       for (int64_t c = 0; c < cols; ++c) {
-        const Acc g = static_cast<Acc>(d_y[c]) * static_cast<Acc>(weight[c]);
+        const Acc g = load(d_y[c]) * load(weight[c]);
         sum_g += g;
-        sum_gu += g * ((static_cast<Acc>(x[c]) - mean) * rstd);
+        sum_gu += g * ((load(x[c]) - mean) * rstd);
       }
     }
     if (d_bias != nullptr) {
 #pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) d_bias[c] += static_cast<Acc>(d_y[c]);
+      for (int64_t c = 0; c < cols; ++c) d_bias[c] += load(d_y[c]);
     }
     const Acc mean_g = kSubtractMean ? sum_g / static_cast<Acc>(cols) : 0;
     const Acc mean_gu = sum_gu / static_cast<Acc>(cols);
@@ -52,16 +52,16 @@ struct RowBackward {
       const T* d_sum = static_cast<const T*>(args.d_sum) + index * args.d_sum_stride;
 #pragma omp simd
       for (int64_t c = 0; c < cols; ++c) {
-        const Acc unit = (static_cast<Acc>(x[c]) - mean) * rstd;
-        const Acc g = static_cast<Acc>(d_y[c]) * static_cast<Acc>(weight[c]);
-        d_x[c] = T(rstd * (g - mean_g - unit * mean_gu) + static_cast<Acc>(d_sum[c]));
+        const Acc unit = (load(x[c]) - mean) * rstd;
+        const Acc g = load(d_y[c]) * load(weight[c]);
+        store(d_x[c], rstd * (g - mean_g - unit * mean_gu) + load(d_sum[c]));
       }
     } else {
 #pragma omp simd
       for (int64_t c = 0; c < cols; ++c) {
-        const Acc unit = (static_cast<Acc>(x[c]) - mean) * rstd;
-        const Acc g = static_cast<Acc>(d_y[c]) * static_cast<Acc>(weight[c]);
-        d_x[c] = T(rstd * (g - mean_g - unit * mean_gu));
+        const Acc unit = (load(x[c]) - mean) * rstd;
+        const Acc g = load(d_y[c]) * load(weight[c]);
+        store(d_x[c], rstd * (g - mean_g - unit * mean_gu));
       }
     }
   }

@@ -19,11 +19,11 @@ void turn_tokens(const RopeArgs& args) {
       T* second = first + pairs;
 #pragma omp simd
       for (int64_t i = 0; i < pairs; ++i) {
-        const Acc a = static_cast<Acc>(first[i]);
-        const Acc b = static_cast<Acc>(second[i]);
+        const Acc a = load(first[i]);
+        const Acc b = load(second[i]);
         const Acc s = direction * sin[i];
-        first[i] = T(a * cos[i] - b * s);
-        second[i] = T(b * cos[i] + a * s);
+        store(first[i], a * cos[i] - b * s);
+        store(second[i], b * cos[i] + a * s);
       }
     }
   }

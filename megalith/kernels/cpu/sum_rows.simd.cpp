@@ -19,7 +19,7 @@ void sum_chunks(const SumRowsArgs& args) {
     for (int64_t row = begin; row < end; ++row) {
       const T* x = static_cast<const T*>(args.x) + row * args.x_stride;
 #pragma omp simd
-      for (int64_t c = 0; c < args.cols; ++c) sums[c] += static_cast<Acc>(x[c]);
+      for (int64_t c = 0; c < args.cols; ++c) sums[c] += load(x[c]);
     }
   }
   sum_partials(partials, args.num_chunks, args.cols, args.accumulate, static_cast<Acc*>(args.out));
