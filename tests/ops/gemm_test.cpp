@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "megalith/kernels/cpu/gemm_split.h"
+
 #include "tests/ops/conformance.h"
 #include "tests/ops/performance.h"
 
@@ -98,7 +100,9 @@ TEST(Gemm, MatchesPlainLoops) {
     check_case({1, 300, 70, Transpose::kNo, Transpose::kYes}, dtype, dtype, Layout::kContiguous, exec);
     check_case({3, 70, 300, Transpose::kNo, Transpose::kYes}, dtype, dtype, Layout::kPaddedRows, exec);
     // Past the edges of the tiles of the bf16 kernel.
-    check_case({259, 261, 263, Transpose::kYes, Transpose::kNo}, dtype, dtype, Layout::kContiguous, exec);
+    check_case({261, 20, 30, Transpose::kYes, Transpose::kNo}, dtype, dtype, Layout::kContiguous, exec);
+    check_case({20, 261, 30, Transpose::kNo, Transpose::kYes}, dtype, dtype, Layout::kContiguous, exec);
+    check_case({20, 30, 530, Transpose::kNo, Transpose::kNo}, dtype, dtype, Layout::kContiguous, exec);
   });
 }
 
@@ -107,7 +111,7 @@ TEST(Gemm, Bf16InputsIntoF32) {
     const auto exec = make_exec(isa, 2);
     for (const Layout layout : kLayouts) {
       check_case({37, 19, 53, Transpose::kYes, Transpose::kNo}, DType::kBF16, DType::kF32, layout, *exec);
-      check_case({261, 259, 530, Transpose::kNo, Transpose::kYes}, DType::kBF16, DType::kF32, layout, *exec);
+      check_case({20, 30, 530, Transpose::kNo, Transpose::kYes}, DType::kBF16, DType::kF32, layout, *exec);
     }
   }
 }
@@ -148,6 +152,24 @@ TEST(Gemm, SameBitsForAnyNumberOfThreads) {
       });
     }
   }
+}
+
+TEST(Gemm, SplitCoversTheProductAndKeepsItsTilesLarge) {
+  for (const int64_t m : {1, 17, 256, 1024, 4096, 50257}) {
+    for (const int64_t n : {1, 40, 256, 768, 8192}) {
+      for (const int64_t k : {1, 64, 768, 4096}) {
+        const cpu::GemmSplit split = cpu::split_gemm(m, n, k);
+        SCOPED_TRACE(fmt::format("{} {} {}: {}", m, n, k, split.str()));
+        EXPECT_GE(split.row_parts * split.tile_rows, m);
+        EXPECT_LT((split.row_parts - 1) * split.tile_rows, m);
+        EXPECT_GE(split.column_parts * split.tile_columns, n);
+        EXPECT_LT((split.column_parts - 1) * split.tile_columns, n);
+        EXPECT_LE(split.row_parts * split.column_parts, 64);
+      }
+    }
+  }
+  EXPECT_EQ(cpu::split_gemm(8, 8, 8).str(), "1 x 1 tiles of 16 x 16");
+  EXPECT_GE(cpu::split_gemm(4096, 8192, 256).row_parts * cpu::split_gemm(4096, 8192, 256).column_parts, 16);
 }
 
 TEST(Gemm, RefusesWhatDoesNotFit) {
