@@ -1,5 +1,6 @@
 #include "megalith/data/preprocess.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -67,6 +68,12 @@ void declare_fields(PreprocessOptions& options, FieldList& fields) {
 
 PreprocessResult preprocess(const PreprocessOptions& options, const Tokenizer& tokenizer,
                             const std::function<bool()>& should_stop) {
+  for (size_t k = 0; k < options.json_keys.size(); ++k) {
+    const auto here = options.json_keys.begin() + static_cast<std::ptrdiff_t>(k);
+    if (std::find(options.json_keys.begin(), here, *here) != here) {
+      throw UsageError(fmt::format("json_keys: \"{}\" is given twice", *here));
+    }
+  }
   if (options.output_prefix.empty()) throw UsageError("output_prefix is empty: it names the files to write");
   const DocumentEncoder encoder(tokenizer,
                                 {.json_keys = options.json_keys,

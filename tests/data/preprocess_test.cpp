@@ -118,6 +118,7 @@ TEST(Preprocess, OtherMistakesHaveTheirMessages) {
     EXPECT_THAT([&] { preprocess(options, tokenizer); }, ThrowsMessage<Error>(HasSubstr(message)));
   };
   rejects({.input = {directory / "none"}}, ToyTokenizer(), "none: cannot be read: No such file");
+  rejects({.input = {directory / "a.txt"}, .json_keys = {"k", "k"}}, ToyTokenizer(), "\"k\" is given twice");
   rejects({.input = {}}, ToyTokenizer(), "no input");
   rejects({.input = {directory.path().string()}, .extensions = {".rs"}}, ToyTokenizer(), "ends in .rs");
   rejects({.input = {directory / "empty.txt"}}, ToyTokenizer(), "no text");
