@@ -47,7 +47,8 @@ std::string human_count(double count) {
     count /= 1000;
     ++unit;
   }
-  if (unit == 0) return fmt::format("{:g}", count);
+  if (unit == 0)
+    return count == std::floor(count) ? fmt::format("{:.0f}", count) : fmt::format("{:.1f}", count);
   return fmt::format("{:.{}f}{}", count,
                      std::abs(count) < 10    ? 2
                      : std::abs(count) < 100 ? 1

@@ -60,7 +60,9 @@ void run_train(CommandLine& line) {
 
   Exec exec({.num_threads = static_cast<int>(config.train.num_threads),
              .seed = static_cast<uint64_t>(config.data.seed)});
-  const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = tokenizer ? tokenizer->eod() : -1};
+  // Without a tokenizer the last id ends documents, as with Megatron's NullTokenizer.
+  const int32_t eod = tokenizer ? tokenizer->eod() : static_cast<int32_t>(config.model.vocab_size - 1);
+  const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = eod};
   Trainer trainer(config, vocabulary, yaml, exec);
   const TrainSummary summary = trainer.run(stop);
   log_info("memory by owner at the peak ({}):\n{}",
@@ -73,7 +75,7 @@ void run_train(CommandLine& line) {
 Command train_command() {
   return {
       .name = "train",
-      .summary = "train a language model from a recipe",
+      .summary = "Train a language model from a recipe.",
       .examples = {"megalith train recipes/llama-tiny.yaml --data-path corpus_text_document "
                    "--tokenizer-model tokenizer.json --save run",
                    "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --train-iters 20"},

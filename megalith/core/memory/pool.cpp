@@ -10,13 +10,14 @@ namespace megalith {
 namespace {
 
 constexpr int64_t kMinBytes = 64;
+constexpr int64_t kLargeBytes = 64 << 10;
 
-// Sizes are rounded up to eight steps per power of two, so that requests that differ a little share blocks at
-// a waste below 1/8.
+// Sizes are rounded up so that requests that differ a little share blocks: in eight steps per power of two
+// while blocks are small, in 64 once the waste would count.
 int64_t size_class(int64_t bytes) {
   if (bytes <= 8 * kMinBytes) return round_up(std::max<int64_t>(bytes, 1), kMinBytes);
-  const int64_t step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8;
-  return round_up(bytes, step);
+  const auto power = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes)));
+  return round_up(bytes, bytes < kLargeBytes ? power / 8 : power / 64);
 }
 
 }  // namespace

@@ -1,0 +1,145 @@
+#include <cmath>
+#include <limits>
+
+#include "megalith/models/gpt/gpt_model.h"
+#include "megalith/ops/elementwise.h"
+#include "megalith/train/device_batch.h"
+#include "megalith/train/memory_plan.h"
+
+#include "tests/train/trainer_fixture.h"
+
+namespace megalith {
+namespace {
+
+using testing::small_run;
+
+// One model and its step, with fixed tokens.
+struct StepRun {
+  explicit StepRun(const RunConfig& run) : config(run), model(run.model, exec) {
+    model.parameters().initialize(exec);
+    model.parameters().allocate_gradients(exec);
+    optimizer.emplace(model.parameters(), run.optim, exec);
+  }
+  StepResult step() {
+    TrainStep one({.model = &model, .optimizer = &*optimizer, .schedule = &schedule}, config.train,
+                  config.optim.clip_grad);
+    return one.run(
+        1, 8, [this](HostBatch& batch) { fill_batch(batch); }, exec);
+  }
+  void fill_batch(HostBatch& batch) const {
+    resize_batch(batch, config.train.micro_batch_size, config.data.seq_length);
+    for (int64_t row = 0; row < config.train.micro_batch_size; ++row) {
+      std::vector<int32_t> text;
+      for (int64_t i = 0; i <= config.data.seq_length; ++i)
+        text.push_back(static_cast<int32_t>((7 * i + 3 * row) % 96));
+      fill_row(batch, row, text, {});
+    }
+    finish_batch(batch);
+  }
+
+  RunConfig config;
+  Exec exec{{.num_threads = 2}};
+  GptModel model;
+  std::optional<AdamW> optimizer;
+  Schedule schedule{config.optim, {.train_samples = 100, .samples_per_iteration = 4}};
+};
+
+RunConfig run_with_policy(const std::string& policy) {
+  RunConfig config = small_run(10);
+  config.train.nan_policy = policy;
+  return config;
+}
+
+void poison(StepRun& run) {
+  fill(run.model.parameters().find("decoder.final_layernorm.bias").data, std::nan(""), run.exec);
+}
+
+TEST(NanPolicy, StopNamesTheStepAndLeavesTheWeights) {
+  StepRun run(run_with_policy("stop"));
+  poison(run);
+  const std::vector<double> before =
+      to_vector<double>(run.model.parameters().find("decoder.layers.0.mlp.linear_fc1.weight").data);
+  try {
+    run.step();
+    FAIL() << "a NaN went through";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("step 1"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("nan"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(to_vector<double>(run.model.parameters().find("decoder.layers.0.mlp.linear_fc1.weight").data),
+            before);
+}
+
+TEST(NanPolicy, SkipLeavesTheWeightsAndTheOptimizer) {
+  StepRun run(run_with_policy("skip"));
+  poison(run);
+  const std::vector<double> before =
+      to_vector<double>(run.model.parameters().find("decoder.layers.0.mlp.linear_fc1.weight").data);
+  const StepResult result = run.step();
+  EXPECT_TRUE(result.was_skipped);
+  EXPECT_FALSE(result.is_finite);
+  EXPECT_EQ(run.optimizer->num_steps(), 0);
+  EXPECT_EQ(to_vector<double>(run.model.parameters().find("decoder.layers.0.mlp.linear_fc1.weight").data),
+            before);
+}
+
+TEST(NanPolicy, WarnGoesOn) {
+  StepRun run(run_with_policy("warn"));
+  poison(run);
+  EXPECT_FALSE(run.step().is_finite);
+  EXPECT_EQ(run.optimizer->num_steps(), 1);
+}
+
+TEST(DeviceBatch, KeepsDocumentsApartAndWeighsTheirTokens) {
+  HostBatch host;
+  resize_batch(host, 2, 6);
+  const MaskOptions masks{
+      .eod = 9, .eod_mask_loss = true, .reset_position_ids = true, .reset_attention_mask = true};
+  fill_row(host, 0, std::vector<int32_t>{1, 2, 9, 3, 4, 5, 6}, masks);
+  fill_row(host, 1, std::vector<int32_t>{1, 2, 3, 4, 5, 6, 7}, masks);
+  finish_batch(host);
+  Exec exec;
+  const DeviceBatch batch = make_device_batch(host, LossScaling::kMean, 2, exec);
+  EXPECT_EQ(to_vector<int32_t>(batch.context.first_key),
+            (std::vector<int32_t>{0, 0, 0, 3, 3, 3, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(to_vector<int32_t>(batch.context.positions),
+            (std::vector<int32_t>{0, 1, 2, 0, 1, 2, 0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(batch.num_tokens, 11);
+  EXPECT_EQ(to_vector<int32_t>(batch.tokens.labels)[2], -1);
+  const std::vector<float> weights = to_vector<float>(batch.tokens.loss_weights);
+  EXPECT_EQ(weights[2], 0);
+  EXPECT_FLOAT_EQ(weights[3], 1.0f / 22);
+}
+
+// What the plan says against what the ledger saw: the plan leaves out padding, temporaries of the backward
+// and size classes.
+TEST(MemoryPlan, IsCloseToWhatARunTakes) {
+  for (const char* granularity : {"none", "selective", "full"}) {
+    for (const bool is_llama : {true, false}) {
+      RunConfig config = small_run(10);
+      config.model.hidden_size = 128;
+      config.model.ffn_hidden_size = 384;
+      config.model.num_layers = 6;
+      config.model.vocab_size = 500;
+      config.model.hidden_dropout = config.model.attention_dropout = 0;
+      config.model.max_position_embeddings = config.data.seq_length = 128;
+      config.train.micro_batch_size = config.train.global_batch_size = 8;
+      config.train.recompute_granularity = granularity;
+      if (is_llama) {
+        config.model.swiglu = true;
+        config.model.normalization = "RMSNorm";
+        config.model.position_embedding_type = "rope";
+        config.model.add_bias_linear = false;
+      }
+      StepRun run(config);
+      run.step();
+      const auto planned = static_cast<double>(plan_memory(config).total());
+      const auto seen = static_cast<double>(run.exec.ledger().peak_bytes());
+      EXPECT_NEAR(planned / seen, 1, 0.15)
+          << granularity << (is_llama ? " llama" : " gpt2") << ": planned " << planned << ", seen " << seen;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace megalith

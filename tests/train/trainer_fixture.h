@@ -1,0 +1,62 @@
+#pragma once
+// defines: small_run, RunFolder, train_run
+
+#include <filesystem>
+
+#include <gtest/gtest.h>
+
+#include "megalith/base/files.h"
+#include "megalith/train/trainer.h"
+
+namespace megalith::testing {
+
+/// A run of some steps of a small model on mock data.
+inline RunConfig small_run(int64_t train_iters) {
+  RunConfig c;
+  c.model.num_layers = 2;
+  c.model.hidden_size = 32;
+  c.model.num_attention_heads = 4;
+  c.model.ffn_hidden_size = 48;
+  c.model.vocab_size = 96;
+  c.model.make_vocab_size_divisible_by = 16;
+  c.model.max_position_embeddings = 24;
+  c.model.hidden_dropout = c.model.attention_dropout = 0.1;
+  c.data.mock_data = true;
+  c.data.split = "90,10,0";
+  c.data.seq_length = 24;
+  c.data.reset_attention_mask = c.data.reset_position_ids = c.data.eod_mask_loss = true;
+  c.optim.lr = 3e-3;
+  c.optim.lr_decay_style = "cosine";
+  c.optim.lr_decay_iters = 12;
+  c.optim.lr_warmup_iters = 2;
+  c.train.train_iters = train_iters;
+  c.train.micro_batch_size = 2;
+  c.train.global_batch_size = 4;
+  c.train.eval_interval = 3;
+  c.train.eval_iters = 1;
+  return c;
+}
+
+/// A folder that goes away with the test.
+class RunFolder {
+ public:
+  RunFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "megalith_train_XXXXXX").string();
+    MG_CHECK(mkdtemp(name.data()) != nullptr, "no temporary folder");
+    path_ = name;
+  }
+  ~RunFolder() { std::filesystem::remove_all(path_); }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline TrainSummary train_run(const RunConfig& config) {
+  StopSignal stop;
+  Exec exec({.num_threads = 2, .seed = static_cast<uint64_t>(config.data.seed)});
+  const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = 95};
+  return Trainer(config, vocabulary, "model: {}\n", exec).run(stop);
+}
+
+}  // namespace megalith::testing
