@@ -6,36 +6,40 @@
 
 #include "megalith/base/error.h"
 #include "megalith/base/files.h"
+#include "megalith/base/math.h"
 #include "megalith/base/text.h"
 #include "megalith/tokenizer/tokenizer.h"
 
 namespace megalith {
 
 DocumentEncoder::DocumentEncoder(const Tokenizer& tokenizer, Options options)
-    : tokenizer_(tokenizer), options_(std::move(options)) {
-  if (options_.append_eod && tokenizer_.eod() < 0) {
+    : encoder_(tokenizer.make_encoder()), eod_(tokenizer.eod()), options_(std::move(options)) {
+  if (options_.append_eod && eod_ < 0) {
     throw UsageError("append_eod: the tokenizer has no end-of-document token");
   }
   if (options_.json_keys.empty()) throw UsageError("json_keys is empty: at least one key is needed");
 }
 
-void DocumentEncoder::add_sequence(std::string_view text, EncodedDocuments& out) const {
-  const std::vector<int32_t> tokens = tokenizer_.encode(text);
-  if (tokens.empty()) return;
-  out.tokens.insert(out.tokens.end(), tokens.begin(), tokens.end());
-  out.sequence_lengths.push_back(static_cast<int32_t>(tokens.size()));
+DocumentEncoder::DocumentEncoder(DocumentEncoder&& other) noexcept = default;
+DocumentEncoder::~DocumentEncoder() = default;
+
+void DocumentEncoder::add_sequence(std::string_view text, EncodedDocuments& out) {
+  const size_t before = out.tokens.size();
+  encoder_->encode(text, out.tokens);
+  if (out.tokens.size() == before) return;
+  out.sequence_lengths.push_back(narrow<int32_t>(out.tokens.size() - before));
 }
 
 void DocumentEncoder::end_document(EncodedDocuments& out, size_t first_sequence) const {
   const size_t sequences = out.sequence_lengths.size() - first_sequence;
   if (sequences > 0 && options_.append_eod) {
-    out.tokens.push_back(tokenizer_.eod());
+    out.tokens.push_back(eod_);
     ++out.sequence_lengths.back();
   }
   out.sequences_of_document.push_back(static_cast<int32_t>(sequences));
 }
 
-void DocumentEncoder::encode_line(std::string_view line, EncodedUnit& out) const {
+void DocumentEncoder::encode_line(std::string_view line, EncodedUnit& out) {
   const auto object = nlohmann::json::parse(line);
   MG_CHECK(object.is_object(), "the line is not a JSON object");
   // All keys are looked at before any is added: a bad line leaves nothing behind.
@@ -61,7 +65,7 @@ void DocumentEncoder::encode_line(std::string_view line, EncodedUnit& out) const
   }
 }
 
-EncodedUnit DocumentEncoder::encode(const TextUnit& unit) const {
+EncodedUnit DocumentEncoder::encode(const TextUnit& unit) {
   EncodedUnit out{.of_key = std::vector<EncodedDocuments>(options_.json_keys.size()), .bytes = unit.bytes};
   const auto bad = [&](const std::string& message) {
     if (options_.on_bad_input == OnBadInput::kThrow) throw Error(message);

@@ -1,7 +1,8 @@
 #pragma once
-// defines: EncodedDocuments, DocumentEncoder
+// defines: EncodedDocuments, EncodedUnit, DocumentEncoder
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,7 @@
 
 namespace megalith {
 
+class Encoder;
 class Tokenizer;
 
 /// Documents of one unit for one key, end to end.
@@ -39,16 +41,19 @@ class DocumentEncoder {
   };
   /// Throws UsageError when end-of-document tokens are wanted and the tokenizer has none.
   DocumentEncoder(const Tokenizer& tokenizer, Options options);
+  DocumentEncoder(DocumentEncoder&& other) noexcept;
+  ~DocumentEncoder();
 
   /// A malformed line or a file that cannot be read is an Error that names file and line, or is skipped.
-  EncodedUnit encode(const TextUnit& unit) const;
+  EncodedUnit encode(const TextUnit& unit);
 
  private:
-  void encode_line(std::string_view line, EncodedUnit& out) const;
-  void add_sequence(std::string_view text, EncodedDocuments& out) const;
+  void encode_line(std::string_view line, EncodedUnit& out);
+  void add_sequence(std::string_view text, EncodedDocuments& out);
   void end_document(EncodedDocuments& out, size_t first_sequence) const;
 
-  const Tokenizer& tokenizer_;
+  std::unique_ptr<Encoder> encoder_;
+  int32_t eod_;
   Options options_;
 };
 

@@ -15,7 +15,7 @@ namespace megalith {
 
 /// Works on items with several threads and hands the results on in the order of the items.
 ///   source() -> std::optional<Item>   the next item, nullopt at the end; called by one thread at a time
-///   work(Item) -> Result              on any of `num_threads` threads
+///   work(Item, thread) -> Result      on any of `num_threads` threads; thread says which, from 0
 ///   sink(Result) -> bool              on the calling thread, in order; false stops early
 /// At most 4 results a thread wait for their turn. What source or work throws is thrown here when its turn
 /// comes, so that the first error in the order of the items is the one that is seen, for any number of
@@ -23,7 +23,7 @@ namespace megalith {
 template <class Source, class Work, class Sink>
 void ordered_pipeline(int num_threads, Source source, const Work& work, Sink sink) {
   using Item = typename decltype(source())::value_type;
-  using Result = decltype(work(std::declval<Item>()));
+  using Result = decltype(work(std::declval<Item>(), 0));
   struct Outcome {
     std::optional<Result> result;  // nullopt and no error: the end
     std::exception_ptr error;
@@ -38,7 +38,7 @@ void ordered_pipeline(int num_threads, Source source, const Work& work, Sink sin
   bool stopping = false;
   const int64_t window = 4 * int64_t{num_threads};
 
-  auto run = [&] {
+  auto run = [&](int thread) {
     while (true) {
       Outcome outcome;
       std::optional<Item> item;
@@ -61,7 +61,7 @@ void ordered_pipeline(int num_threads, Source source, const Work& work, Sink sin
       }
       if (item) {
         try {
-          outcome.result = work(*std::move(item));
+          outcome.result = work(*std::move(item), thread);
         } catch (...) {
           outcome.error = std::current_exception();
         }
@@ -88,7 +88,7 @@ void ordered_pipeline(int num_threads, Source source, const Work& work, Sink sin
   };
   std::vector<std::jthread> threads;
   const Stop stop{mutex, changed, stopping};
-  for (int t = 0; t < num_threads; ++t) threads.emplace_back(run);
+  for (int t = 0; t < num_threads; ++t) threads.emplace_back(run, t);
   while (true) {
     Outcome outcome;
     {

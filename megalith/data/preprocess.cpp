@@ -75,11 +75,14 @@ PreprocessResult preprocess(const PreprocessOptions& options, const Tokenizer& t
     }
   }
   if (options.output_prefix.empty()) throw UsageError("output_prefix is empty: it names the files to write");
-  const DocumentEncoder encoder(tokenizer,
-                                {.json_keys = options.json_keys,
-                                 .append_eod = options.append_eod,
-                                 .on_bad_input = options.skip_bad ? DocumentEncoder::OnBadInput::kSkip
-                                                                  : DocumentEncoder::OnBadInput::kThrow});
+  const int threads = options.workers > 0 ? static_cast<int>(options.workers) : hardware_threads();
+  const DocumentEncoder::Options encoding{.json_keys = options.json_keys,
+                                          .append_eod = options.append_eod,
+                                          .on_bad_input = options.skip_bad
+                                                              ? DocumentEncoder::OnBadInput::kSkip
+                                                              : DocumentEncoder::OnBadInput::kThrow};
+  std::vector<DocumentEncoder> encoders;
+  for (int t = 0; t < threads; ++t) encoders.emplace_back(tokenizer, encoding);
   TextInputs inputs({options.input, options.extensions, options.json_lines});
   const auto parent = std::filesystem::path(options.output_prefix).parent_path();
   if (!parent.empty()) make_directories(parent);
@@ -93,9 +96,9 @@ PreprocessResult preprocess(const PreprocessOptions& options, const Tokenizer& t
   }
 
   Progress progress({.title = "preprocess", .total = inputs.total_bytes(), .unit = "B"});
-  const int threads = options.workers > 0 ? static_cast<int>(options.workers) : hardware_threads();
   ordered_pipeline(
-      threads, [&] { return inputs.next(); }, [&](const TextUnit& unit) { return encoder.encode(unit); },
+      threads, [&] { return inputs.next(); },
+      [&](const TextUnit& unit, int thread) { return encoders[static_cast<size_t>(thread)].encode(unit); },
       [&](const EncodedUnit& unit) {
         result.tokens = 0;
         for (size_t k = 0; k < builders.size(); ++k) {

@@ -143,7 +143,7 @@ TEST(OrderedPipeline, KeepsTheOrderAndTheFirstError) {
     const auto run = [&] {
       ordered_pipeline(
           threads, [&]() -> std::optional<int> { return next < 1000 ? std::optional(next++) : std::nullopt; },
-          [](int item) {
+          [](int item, int) {
             if (item >= 500 && item % 7 == 0) throw Error(fmt::format("item {}", item));
             return 2 * item;
           },
