@@ -51,9 +51,9 @@ struct RngKey {
   constexpr uint32_t bits(uint64_t element) const { return block(element / 4)[element % 4]; }
 };
 
-/// In (0, 1): 24 bits, centred, so neither end is reached.
+/// In (0, 1): 23 bits, centred, so neither end is reached; with 24 the largest would round to 1.
 constexpr float uniform_from_bits(uint32_t bits) {
-  return (static_cast<float>(bits >> 8) + 0.5f) * 0x1p-24f;
+  return (static_cast<float>(bits >> 9) + 0.5f) * 0x1p-23f;
 }
 
 /// Normal deviates of a block of four by Box and Muller, in double so that every platform agrees to the last

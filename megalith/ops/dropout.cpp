@@ -15,8 +15,8 @@ void dropout(const DropoutArgs& args, Exec& exec) {
   check_rows("dropout", "x", x);
   check_tensor("dropout", "y", args.y, x.dtype(), x.shape(), exec);
   check_rows("dropout", "y", args.y);
-  // uniform_from_bits(word) >= p, that is (word >> 8) + 0.5 >= p 2^24, in whole numbers.
-  const auto threshold = static_cast<uint32_t>(std::ceil(std::max(0.0, p * 0x1p24 - 0.5)));
+  // uniform_from_bits(word) >= p, that is (word >> 9) + 0.5 >= p 2^23, in whole numbers.
+  const auto threshold = static_cast<uint32_t>(std::ceil(std::max(0.0, p * 0x1p23 - 0.5)));
   const bool flat = are_flat({&x, &args.y});
   cpu::dropout({.dtype = x.dtype(),
                 .rows = flat ? 1 : x.rows(),

@@ -26,7 +26,7 @@ TEST(Dropout, KeepsWhatTheScalarGeneratorKeeps) {
           dropout({.x = x, .y = y, .probability = p, .rng = rng}, exec);
           std::vector<double> expected = values_of(x);
           for (size_t i = 0; i < expected.size(); ++i) {
-            const bool keeps = uniform_from_bits(rng.bits(i)) >= static_cast<float>(p);
+            const bool keeps = static_cast<double>(uniform_from_bits(rng.bits(i))) >= p;
             expected[i] = keeps ? expected[i] / (1 - p) : 0;
           }
           expect_close(y, expected, tolerance(dtype, 1), "y");

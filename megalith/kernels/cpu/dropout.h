@@ -11,7 +11,7 @@ class Exec;
 
 namespace megalith::cpu {
 
-/// y = x * scale where the upper 24 bits of the element's random word are at least `threshold`, else 0. The
+/// y = x * scale where the upper 23 bits of the element's random word are at least `threshold`, else 0. The
 /// word of (row, col) is RngKey::bits(row * cols + col). Strides in elements.
 struct DropoutArgs {
   DType dtype = DType::kF32;

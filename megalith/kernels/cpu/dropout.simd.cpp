@@ -26,7 +26,7 @@ void drop(const DropoutArgs& args, const T* x, T* y, int64_t first, int64_t begi
     const int64_t count = kTileWords - skipped < end - i ? kTileWords - skipped : end - i;
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
-      const bool keeps = in_order[skipped + j] >> 8 >= args.threshold;
+      const bool keeps = in_order[skipped + j] >> 9 >= args.threshold;
       store(y[i + j], keeps ? load(x[i + j]) * scale : 0);
     }
     i += count;
