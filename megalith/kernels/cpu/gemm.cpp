@@ -95,7 +95,7 @@ template <class T>
 void gemm_blas(const GemmProblem& p, Exec& exec) {
   const GemmSplit split = split_gemm(p.m, p.n, p.k);
   const int64_t tiles = split.row_parts * split.column_parts;
-  const int num_threads = static_cast<int>(std::min<int64_t>(exec.num_threads(), tiles));
+  [[maybe_unused]] const int num_threads = static_cast<int>(std::min<int64_t>(exec.num_threads(), tiles));
 #pragma omp parallel for num_threads(num_threads) schedule(dynamic)
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const int64_t row = tile % split.row_parts * split.tile_rows;

@@ -25,7 +25,7 @@ void compute_columns(const GemmProblem& p, int64_t column) {
 }
 
 template <class T, class Out>
-void run(const GemmProblem& p, int num_threads) {
+void run(const GemmProblem& p, [[maybe_unused]] int num_threads) {
   constexpr int64_t kColumns = 4;
   const int64_t blocks = (p.n + kColumns - 1) / kColumns;
 #pragma omp parallel for num_threads(num_threads) schedule(static)
