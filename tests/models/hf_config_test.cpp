@@ -1,0 +1,163 @@
+#include "megalith/models/gpt/hf_config.h"
+
+#include <random>
+
+#include <gmock/gmock.h>
+
+#include "megalith/base/error.h"
+
+#include "tests/models/hf_fixture.h"
+
+namespace megalith {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+using Json = nlohmann::json;
+
+class HfConfigTest : public HfDirectoryTest {
+ protected:
+  GptConfig read(const Json& config) const {
+    write_text_file(root_ / "config.json", config.dump());
+    return read_hf_config(root_);
+  }
+  GptConfig read_with(const char* model, const Json& changes = Json::object()) const {
+    Json config = Json::parse(read_text_file(load_hf_golden(model).directory / "config.json"));
+    config.update(changes);
+    return read(config);
+  }
+  void expect_refused(const char* model, const Json& changes, const char* key, const char* rule) const {
+    EXPECT_THAT([&] { read_with(model, changes); },
+                ThrowsMessage<Error>(AllOf(HasSubstr("config.json"), HasSubstr(key), HasSubstr(rule))))
+        << changes;
+  }
+};
+
+// The published config.json of Llama 3.1 8B, as transformers 4 wrote it.
+TEST_F(HfConfigTest, ReadsLlama31) {
+  const GptConfig c = read(Json::parse(R"({"architectures": ["LlamaForCausalLM"], "attention_bias": false,
+    "attention_dropout": 0.0, "bos_token_id": 128000, "eos_token_id": [128001, 128008], "hidden_act": "silu",
+    "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 14336, "max_position_embeddings": 131072,
+    "mlp_bias": false, "model_type": "llama", "num_attention_heads": 32, "num_hidden_layers": 32,
+    "num_key_value_heads": 8, "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": {"factor": 8.0,
+    "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+    "rope_theta": 500000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "vocab_size": 128256})"));
+  EXPECT_EQ(c.num_layers, 32);
+  EXPECT_EQ(c.hidden_size, 4096);
+  EXPECT_EQ(c.ffn_size(), 14336);
+  EXPECT_EQ(c.num_attention_heads, 32);
+  EXPECT_EQ(c.query_groups(), 8);
+  EXPECT_EQ(c.head_dim(), 128);
+  EXPECT_EQ(c.padded_vocab_size(), 128256);
+  EXPECT_EQ(c.max_position_embeddings, 131072);
+  EXPECT_EQ(c.rotary_base, 500000);
+  EXPECT_TRUE(c.use_rope_scaling);
+  EXPECT_EQ(c.rope_scaling_factor, 8);
+  EXPECT_EQ(c.rope_original_positions, 8192);
+  EXPECT_EQ(c.norm_epsilon, 1e-5);
+  EXPECT_TRUE(c.bf16);
+  EXPECT_TRUE(c.untie_embeddings_and_output_weights);
+  EXPECT_FALSE(c.add_bias_linear);
+  EXPECT_EQ(c.hidden_dropout, 0);
+}
+
+TEST_F(HfConfigTest, KnowsTheFamilies) {
+  EXPECT_TRUE(read_with("qwen2").add_qkv_bias);
+  EXPECT_FALSE(read_with("qwen2").untie_embeddings_and_output_weights);
+  EXPECT_TRUE(read_with("llama_bias").add_bias_linear);
+  EXPECT_EQ(read_with("llama3_tied").rope_original_positions, 16);
+  EXPECT_EQ(read_with("llama3_tied").head_dim(), 16);
+  EXPECT_EQ(read_with("llama", {{"dtype", "bfloat16"}}).dtype(), DType::kBF16);
+  const GptConfig gpt2 = read_with("gpt2");
+  EXPECT_TRUE(gpt2.has_learned_positions());
+  EXPECT_EQ(gpt2.ffn_size(), 256);
+  EXPECT_EQ(gpt2.activation(), ActivationKind::kGelu);
+  EXPECT_EQ(hf_architecture(gpt2), HfArchitecture::kGpt2);
+}
+
+TEST_F(HfConfigTest, NamesWhatItCannotCompute) {
+  expect_refused("llama", {{"model_type", "mamba"}}, "model_type", "allowed: llama, mistral, qwen2, gpt2");
+  expect_refused("llama", {{"hidden_act", "gelu"}}, "hidden_act", "allowed: silu");
+  expect_refused("llama", {{"attention_bias", true}}, "mlp_bias", "the same");
+  expect_refused("llama", {{"hidden_size", nullptr}}, "hidden_size", "missing");
+  expect_refused("llama", {{"hidden_size", "64"}}, "hidden_size", "not a positive whole number");
+  expect_refused("llama", {{"hidden_size", 60}, {"head_dim", nullptr}}, "hidden_size", "multiple");
+  expect_refused("llama", {{"num_key_value_heads", 3}}, "num_query_groups 3", "multiple");
+  expect_refused("llama", {{"tie_word_embeddings", 1}}, "tie_word_embeddings", "true or false");
+  expect_refused("llama", {{"rope_parameters", {{"rope_type", "yarn"}}}}, "rope_type", "default, llama3");
+  expect_refused("llama", {{"rope_parameters", {{"rope_type", "llama3"}}}}, "factor", "missing");
+  expect_refused("llama", {{"quantization_config", {{"bits", 4}}}}, "quantization_config",
+                 "f32, bf16 or f16");
+  expect_refused("mistral", {{"sliding_window", 64}}, "sliding_window", "max_position_embeddings (128)");
+  expect_refused("qwen2", {{"layer_types", {"full_attention", "sliding_attention"}}}, "layer_types",
+                 "full_attention");
+  expect_refused("gpt2", {{"activation_function", "relu"}}, "activation_function", "gelu_new");
+  expect_refused("gpt2", {{"scale_attn_by_inverse_layer_idx", true}}, "scale_attn_by_inverse_layer_idx",
+                 "false");
+  EXPECT_EQ(read_with("mistral", {{"sliding_window", 128}}).num_layers, 1);
+  EXPECT_EQ(read_with("qwen2", {{"sliding_window", 64}}).num_layers, 2) << "use_sliding_window is false";
+
+  write_text_file(root_ / "config.json", "{");
+  EXPECT_THAT([&] { read_hf_config(root_); }, ThrowsMessage<Error>(HasSubstr("config.json: not valid JSON")));
+  write_text_file(root_ / "config.json", "[]");
+  EXPECT_THAT([&] { read_hf_config(root_); }, ThrowsMessage<Error>(HasSubstr("not a JSON object")));
+}
+
+TEST_F(HfConfigTest, ReadsWhatItWrites) {
+  for (const char* model : {"llama", "llama3_tied", "llama_bias", "mistral", "qwen2", "gpt2"}) {
+    const GptConfig config = read_with(model, {{"torch_dtype", "bfloat16"}});
+    const std::string text = to_hf_config(config, {.bos = 1, .eos = {}});
+    EXPECT_EQ(Json::parse(text).at("bos_token_id"), 1);
+    EXPECT_TRUE(Json::parse(text).at("eos_token_id").is_null());
+    const GptConfig again = read(Json::parse(text));
+    EXPECT_EQ(to_hf_config(again, {.bos = 1, .eos = {}}), text) << model;
+    EXPECT_EQ(again.head_dim(), config.head_dim()) << model;
+    EXPECT_EQ(again.add_qkv_bias, config.add_qkv_bias) << model;
+    EXPECT_EQ(again.add_bias_linear, config.add_bias_linear) << model;
+    EXPECT_EQ(again.use_rope_scaling, config.use_rope_scaling) << model;
+    EXPECT_EQ(again.bf16, config.bf16) << model;
+  }
+}
+
+TEST_F(HfConfigTest, NamesModelsThatHuggingFaceDoesNotHave) {
+  GptConfig config = read_with("llama");
+  const auto expect = [&](void (*change)(GptConfig&), const char* key) {
+    GptConfig changed = config;
+    change(changed);
+    EXPECT_THAT([&] { to_hf_config(changed, {}); }, ThrowsMessage<Error>(HasSubstr(key)));
+  };
+  expect([](GptConfig& c) { c.swiglu = false; }, "swiglu");
+  expect([](GptConfig& c) { c.rotary_percent = 0.5; }, "rotary_percent");
+  expect([](GptConfig& c) { c.position_embedding_type = "none"; }, "position_embedding_type");
+  config = read_with("gpt2");
+  expect([](GptConfig& c) { c.squared_relu = true; }, "squared_relu");
+  expect([](GptConfig& c) { c.num_query_groups = 2; }, "num_query_groups");
+  expect([](GptConfig& c) { c.add_bias_linear = false; }, "add_bias_linear");
+}
+
+TEST_F(HfConfigTest, SurvivesRandomDamage) {
+  const std::string good = read_text_file(load_hf_golden("llama3_tied").directory / "config.json");
+  std::mt19937 random(17);
+  int read_whole = 0;
+  for (int round = 0; round < 500; ++round) {
+    std::string bad = good;
+    for (int k = 0; k < 2; ++k) {
+      bad[random() % bad.size()] =
+          random() % 2 == 0 ? static_cast<char>(random()) : good[random() % good.size()];
+    }
+    const std::filesystem::path directory = root_ / std::to_string(round);
+    std::filesystem::create_directories(directory);
+    FILE* file = std::fopen((directory / "config.json").c_str(), "wb");
+    std::fwrite(bad.data(), 1, bad.size(), file);
+    std::fclose(file);
+    try {
+      read_whole += read_hf_config(directory).num_layers > 0 ? 1 : 0;
+    } catch (const Error&) {
+    }
+  }
+  EXPECT_GT(read_whole, 5);
+}
+
+}  // namespace
+}  // namespace megalith
