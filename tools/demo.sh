@@ -14,7 +14,7 @@ run() {
   "$@"
 }
 
-corpus=(megalith tests)
+corpus=(megalith)
 for folder in /usr/include/c++ /usr/include/boost; do
   if [ -d "$folder" ]; then corpus+=("$folder"); fi
 done
