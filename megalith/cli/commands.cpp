@@ -10,9 +10,12 @@ std::vector<Command> commands() {
       data_inspect_command(),
       // training
       train_command(),
+      generate_command(),
       plan_command(),
       // what came of it
       plot_command(),
+      logits_command(),
+      export_command(),
       options_command(),
   };
 }

@@ -7,12 +7,15 @@
 
 namespace megalith {
 
+Command generate_command();
 Command options_command();
 Command plan_command();
 Command plot_command();
 Command tokenizer_train_command();
 Command preprocess_command();
 Command data_inspect_command();
+Command export_command();
+Command logits_command();
 Command train_command();
 
 /// Every subcommand, in the order in which a newcomer meets them.
