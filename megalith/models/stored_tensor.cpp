@@ -1,7 +1,6 @@
 #include "megalith/models/stored_tensor.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "megalith/ops/elementwise.h"
 
@@ -22,12 +21,8 @@ void read_stored_tensor(const SafetensorsFile& file, const SafetensorsEntry& ent
   const TensorInfo& info = entry.info;
   MG_CHECK(info.shape == to.shape(), "{}: tensor '{}' has shape {}, the model needs {}", file.path().string(),
            info.name, info.shape.str(), to.shape().str());
-  MG_CHECK(to.is_contiguous() && to.device().is_cpu(),
-           "read_stored_tensor fills contiguous tensors of the host");
-  if (info.dtype == to.dtype()) {
-    if (!entry.bytes.empty()) std::memcpy(to.raw(), entry.bytes.data(), entry.bytes.size());
-    return;
-  }
+  MG_CHECK(to.is_contiguous(), "read_stored_tensor fills contiguous tensors");
+  if (info.dtype == to.dtype()) return exec.upload(entry.bytes, to);
   MG_CHECK(is_floating(info.dtype) && is_floating(to.dtype()),
            "{}: tensor '{}' holds {}, which does not convert to {}", file.path().string(), info.name,
            name_of(info.dtype), name_of(to.dtype()));
@@ -36,15 +31,11 @@ void read_stored_tensor(const SafetensorsFile& file, const SafetensorsEntry& ent
   for (int64_t begin = 0; begin < to.numel(); begin += kChunk) {
     const int64_t end = std::min(begin + kChunk, to.numel());
     const Tensor staged = exec.empty({end - begin}, info.dtype);
-    std::memcpy(staged.raw(), entry.bytes.data() + begin * item_bytes, static_cast<size_t>(staged.nbytes()));
+    exec.upload(
+        entry.bytes.subspan(static_cast<size_t>(begin * item_bytes), static_cast<size_t>(staged.nbytes())),
+        staged);
     copy(staged, flat.slice(0, begin, end), exec);
   }
-}
-
-std::span<const std::byte> host_bytes(const Tensor& tensor) {
-  MG_CHECK(tensor.defined() && tensor.is_contiguous() && tensor.device().is_cpu(),
-           "files are written from contiguous tensors of the host");
-  return {tensor.raw(), static_cast<size_t>(tensor.nbytes())};
 }
 
 }  // namespace megalith

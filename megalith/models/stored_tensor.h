@@ -1,8 +1,5 @@
 #pragma once
-// defines: read_stored_tensor, host_bytes
-
-#include <cstddef>
-#include <span>
+// defines: read_stored_tensor
 
 #include "megalith/core/exec.h"
 #include "megalith/io/safetensors.h"
@@ -14,8 +11,5 @@ namespace megalith {
 /// file, the tensor and both shapes or dtypes.
 void read_stored_tensor(const SafetensorsFile& file, const SafetensorsEntry& entry, const Tensor& to,
                         Exec& exec);
-
-/// The elements of a contiguous host tensor, as a file holds them.
-std::span<const std::byte> host_bytes(const Tensor& tensor);
 
 }  // namespace megalith

@@ -6,7 +6,7 @@ namespace megalith {
 
 void declare_fields(OptimConfig& c, FieldList& f) {
   f.add("lr", c.lr, {.help = "peak learning rate", .above = 0, .main = true, .required = true});
-  f.add("min_lr", c.min_lr, {.help = "learning rate at the end of the decay", .min = 0, .main = true});
+  f.add("min_lr", c.min_lr, {.help = "learning rate at the end of the decay", .min = 0});
   f.add("lr_decay_style", c.lr_decay_style,
         {.help = "shape of the decay",
          .allowed = {"constant", "linear", "cosine", "WSD", "inverse-square-root"},
@@ -22,17 +22,15 @@ void declare_fields(OptimConfig& c, FieldList& f) {
         {.help = "shape of WSD's last part", .allowed = {"linear", "cosine", "exponential", "minus_sqrt"}});
   f.add("lr_wsd_decay_iters", c.lr_wsd_decay_iters, {.help = "iterations of WSD's last part", .min = 0});
   f.add("weight_decay", c.weight_decay,
-        {.help = "decoupled weight decay; not applied to biases and norms", .min = 0, .main = true});
+        {.help = "decoupled weight decay; not applied to biases and norms", .min = 0});
   f.add("start_weight_decay", c.start_weight_decay, {.help = "weight decay at the first step", .min = 0});
   f.add("end_weight_decay", c.end_weight_decay, {.help = "weight decay at the last step", .min = 0});
   f.add("weight_decay_incr_style", c.weight_decay_incr_style,
         {.help = "how weight decay goes from start to end", .allowed = {"constant", "linear", "cosine"}});
   f.add("adam_beta1", c.adam_beta1, {.help = "decay of the mean gradient", .min = 0, .below = 1});
-  f.add("adam_beta2", c.adam_beta2,
-        {.help = "decay of the mean squared gradient", .min = 0, .below = 1, .main = true});
+  f.add("adam_beta2", c.adam_beta2, {.help = "decay of the mean squared gradient", .min = 0, .below = 1});
   f.add("adam_eps", c.adam_eps, {.help = "added to the root of the mean squared gradient", .min = 0});
-  f.add("clip_grad", c.clip_grad,
-        {.help = "largest global gradient norm; 0: no clipping", .min = 0, .main = true});
+  f.add("clip_grad", c.clip_grad, {.help = "largest global gradient norm; 0: no clipping", .min = 0});
 }
 
 void validate(const OptimConfig& c) {

@@ -18,30 +18,21 @@ void declare_fields(TrainConfig& c, FieldList& f) {
   f.add("micro_batch_size", c.micro_batch_size,
         {.help = "sequences of one forward and backward pass", .min = 1, .main = true});
   f.add("global_batch_size", c.global_batch_size,
-        {.help = "sequences of one step; 0: micro_batch_size. Gradients of the microbatches are summed",
-         .min = 0,
-         .main = true});
+        {.help = "sequences of one step; 0: micro_batch_size", .min = 0, .main = true});
   f.add("tokenizer_model", c.tokenizer_model,
-        {.help = "tokenizer.json of the data: gives vocab_size and the end-of-document token",
-         .value_name = "FILE",
-         .main = true});
+        {.help = "tokenizer.json of the data", .value_name = "FILE", .main = true});
   f.add("device", c.device, {.help = "where to train", .allowed = {"cpu"}});
   f.add("num_threads", c.num_threads,
         {.help = "threads of the CPU kernels; 0: OMP_NUM_THREADS or all cores", .min = 0});
   f.add("eval_interval", c.eval_interval,
         {.help = "steps between evaluations on the validation split", .min = 1, .main = true});
-  f.add("eval_iters", c.eval_iters,
-        {.help = "global batches of one evaluation, the same every time; 0: no evaluation",
-         .min = 0,
-         .main = true});
+  f.add("eval_iters", c.eval_iters, {.help = "global batches of one evaluation; 0: none", .min = 0});
   f.add("log_interval", c.log_interval,
         {.help = "steps between lines when stderr is not a terminal", .min = 1});
   f.add("metrics", c.metrics,
         {.help = "JSONL file, one object per step; default: metrics.jsonl in --save", .value_name = "FILE"});
   f.add("save", c.save, {.help = "directory of the run's checkpoints", .value_name = "DIR", .main = true});
-  f.add(
-      "load", c.load,
-      {.help = "directory to go on from; an empty one begins a new run", .value_name = "DIR", .main = true});
+  f.add("load", c.load, {.help = "directory to go on from", .value_name = "DIR", .main = true});
   f.add("save_interval", c.save_interval,
         {.help = "steps between checkpoints in --save; 0: only at the end", .min = 0, .main = true});
   f.add("keep_last", c.keep_last, {.help = "checkpoints to keep; 0: all", .min = 0});

@@ -39,20 +39,18 @@ void declare_fields(GptConfig& c, FieldList& f) {
   f.add("num_attention_heads", c.num_attention_heads,
         {.help = "query heads", .min = 1, .main = true, .required = true});
   f.add("num_query_groups", c.num_query_groups,
-        {.help = "key/value heads; 0: one for each query head", .min = 0, .main = true});
+        {.help = "key/value heads; 0: one for each query head", .min = 0});
   f.add("ffn_hidden_size", c.ffn_hidden_size,
-        {.help = "width of the MLP; 0: 4 x hidden_size, or 8/3 of it in steps of 64 with swiglu",
-         .min = 0,
-         .main = true});
+        {.help = "width of the MLP; 0: 4 x hidden_size, or 8/3 of it in steps of 64 with swiglu", .min = 0});
   f.add("kv_channels", c.kv_channels,
         {.help = "dimensions of a head; 0: hidden_size / num_attention_heads", .min = 0});
   f.add("vocab_size", c.vocab_size, {.help = "tokens; 0: what the tokenizer has", .min = 0});
   f.add("make_vocab_size_divisible_by", c.make_vocab_size_divisible_by,
         {.help = "the embedding is padded to a multiple of this", .min = 1});
   f.add("max_position_embeddings", c.max_position_embeddings,
-        {.help = "longest sequence; 0: seq_length", .min = 0, .main = true});
+        {.help = "longest sequence; 0: seq_length", .min = 0});
   f.add("position_embedding_type", c.position_embedding_type,
-        {.help = "how positions enter", .allowed = {"learned_absolute", "rope", "none"}, .main = true});
+        {.help = "how positions enter", .allowed = {"learned_absolute", "rope", "none"}});
   f.add("rotary_base", c.rotary_base, {.help = "base of the rotary frequencies", .above = 1});
   f.add("rotary_percent", c.rotary_percent,
         {.help = "share of a head's dimensions that turns", .above = 0, .max = 1});
@@ -65,15 +63,15 @@ void declare_fields(GptConfig& c, FieldList& f) {
   f.add("rope_original_positions", c.rope_original_positions,
         {.help = "Llama 3 scaling: context of the first training", .above = 0});
   f.add("normalization", c.normalization,
-        {.help = "norm before each block", .allowed = {"LayerNorm", "RMSNorm"}, .main = true});
+        {.help = "norm before each block", .allowed = {"LayerNorm", "RMSNorm"}});
   f.add("norm_epsilon", c.norm_epsilon, {.help = "added to the variance", .above = 0});
-  f.add("swiglu", c.swiglu, {.help = "gated MLP: silu(gate) * linear", .main = true});
+  f.add("swiglu", c.swiglu, {.help = "gated MLP: silu(gate) * linear"});
   f.add("squared_relu", c.squared_relu, {.help = "MLP activation relu(x)^2 in place of GELU"});
   f.add("add_bias_linear", c.add_bias_linear,
-        {.help = "biases in all linear layers", .aliases = {{"disable_bias_linear", "false"}}, .main = true});
+        {.help = "biases in all linear layers", .aliases = {{"disable_bias_linear", "false"}}});
   f.add("add_qkv_bias", c.add_qkv_bias, {.help = "a bias in the QKV projection alone"});
   f.add("untie_embeddings_and_output_weights", c.untie_embeddings_and_output_weights,
-        {.help = "the output head has weights of its own", .main = true});
+        {.help = "the output head has weights of its own"});
   f.add("hidden_dropout", c.hidden_dropout,
         {.help = "dropout after attention and MLP", .min = 0, .below = 1});
   f.add("attention_dropout", c.attention_dropout,

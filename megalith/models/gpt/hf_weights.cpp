@@ -125,9 +125,10 @@ void write_weights(const fs::path& path, GptModel& model, Exec& exec) {
     infos.push_back({tensor.name, rows.dtype(), is_same ? rows.shape() : Shape{rows.dim(1), rows.dim(0)}});
   }
   SafetensorsWriter writer(path, infos, {{"format", "pt"}});
+  std::vector<std::byte> staging;
   for (const HfTensor& tensor : tensors) {
     const Tensor stored = to_hf_layout(rows_of(model.parameters(), tensor), tensor.layout, exec);
-    writer.add(host_bytes(stored));
+    writer.add(bytes_on_host(stored, staging));
   }
   writer.commit();
 }
