@@ -34,7 +34,7 @@ void declare_fields(TrainConfig& c, FieldList& f) {
   f.add("save", c.save, {.help = "directory of the run's checkpoints", .value_name = "DIR", .main = true});
   f.add("load", c.load, {.help = "directory to go on from", .value_name = "DIR", .main = true});
   f.add("save_interval", c.save_interval,
-        {.help = "steps between checkpoints in --save; 0: only at the end", .min = 0, .main = true});
+        {.help = "steps between checkpoints in --save; 0: only at the end", .min = 0});
   f.add("keep_last", c.keep_last, {.help = "checkpoints to keep; 0: all", .min = 0});
   f.add("finetune", c.finetune, {.help = "take only the weights from --load and begin at step 0"});
   f.add("recompute_granularity", c.recompute_granularity,
