@@ -5,7 +5,7 @@
 #include "megalith/base/stop_signal.h"
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
-#include "megalith/cli/input_files.h"
+#include "megalith/data/input_files.h"
 #include "megalith/tokenizer/bpe_trainer.h"
 
 namespace megalith {

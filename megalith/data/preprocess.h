@@ -14,7 +14,7 @@ class Tokenizer;
 struct PreprocessOptions {
   std::vector<std::string> input;       ///< files and directories
   std::vector<std::string> extensions;  ///< of files taken from directories, as ".h"; empty: all
-  bool json_lines = false;              ///< every file is JSON lines, not only *.jsonl and *.json
+  bool json_lines = false;              ///< every file is JSON lines, not only *.jsonl
   std::vector<std::string> json_keys{"text"};
   std::string output_prefix;  ///< files are PREFIX_KEY_document.bin and .idx
   bool append_eod = false;

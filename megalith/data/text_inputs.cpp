@@ -1,12 +1,10 @@
 #include "megalith/data/text_inputs.h"
 
-#include <algorithm>
 #include <cerrno>
-#include <system_error>
 
 #include "megalith/base/error.h"
 #include "megalith/base/files.h"
-#include "megalith/base/text.h"
+#include "megalith/data/input_files.h"
 
 namespace megalith {
 namespace {
@@ -14,50 +12,15 @@ namespace {
 namespace fs = std::filesystem;
 constexpr int64_t kUnitBytes = 256 << 10;
 
-bool is_json_lines(const fs::path& path) {
-  return path.extension() == ".jsonl" || path.extension() == ".json";
-}
-
 }  // namespace
 
 TextInputs::TextInputs(const TextInputOptions& options) {
   if (options.inputs.empty()) throw UsageError("no input: give files or directories");
-  for (const std::string& input : options.inputs) {
-    std::error_code error;
-    const fs::file_status status = fs::status(input, error);
-    MG_CHECK(fs::exists(status), "{}: cannot be read: {}", input, system_message(ENOENT));
-    if (fs::is_directory(status)) {
-      add_directory(input, options);
-      continue;
-    }
-    const auto bytes = fs::is_regular_file(status) ? static_cast<int64_t>(fs::file_size(input)) : 0;
-    files_.push_back({input, bytes, options.json_lines || is_json_lines(input)});
+  for (const fs::path& path : input_files(options.inputs, options.extensions)) {
+    const auto bytes = fs::is_regular_file(path) ? static_cast<int64_t>(fs::file_size(path)) : 0;
+    files_.push_back({path, bytes, options.json_lines || path.extension() == ".jsonl"});
+    total_bytes_ += bytes;
   }
-  if (files_.empty()) {
-    throw UsageError(
-        fmt::format("no file in {}{}", join(options.inputs, ", "),
-                    options.extensions.empty() ? "" : " ends in " + join(options.extensions, ", ")));
-  }
-  for (const File& file : files_) total_bytes_ += file.bytes;
-}
-
-void TextInputs::add_directory(const fs::path& directory, const TextInputOptions& options) {
-  std::vector<File> found;
-  std::error_code error;
-  fs::recursive_directory_iterator entry(directory, error);
-  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    if (!entry->is_regular_file(error)) continue;
-    const std::string name = entry->path().filename().string();
-    const bool wanted = options.extensions.empty() ||
-                        std::any_of(options.extensions.begin(), options.extensions.end(),
-                                    [&](const std::string& extension) { return name.ends_with(extension); });
-    if (!wanted) continue;
-    found.push_back({entry->path(), static_cast<int64_t>(entry->file_size(error)),
-                     options.json_lines || is_json_lines(entry->path())});
-  }
-  MG_CHECK(!error, "{}: cannot be searched: {}", directory.string(), error.message());
-  std::sort(found.begin(), found.end(), [](const File& a, const File& b) { return a.path < b.path; });
-  files_.insert(files_.end(), found.begin(), found.end());
 }
 
 TextUnit TextInputs::next_json_unit() {

@@ -11,8 +11,8 @@
 namespace megalith {
 
 struct TextInputOptions {
-  /// Files and directories. Directories are searched recursively, in the order of the names. A file named
-  /// *.jsonl or *.json holds one JSON object a line, any other is one document.
+  /// Files and directories (input_files.h). A file named *.jsonl holds one JSON object a line, any other is
+  /// one document.
   std::vector<std::string> inputs;
   /// Only files with these endings (".h") are taken from directories; empty: all.
   std::vector<std::string> extensions;
@@ -32,7 +32,7 @@ struct TextUnit {
 /// Walks through the inputs in a fixed order and cuts them into units of about a quarter of a megabyte.
 class TextInputs {
  public:
-  /// Throws UsageError when nothing was given or found, Error for what cannot be read.
+  /// Throws UsageError when nothing was given, Error for what is not found or cannot be read.
   explicit TextInputs(const TextInputOptions& options);
 
   int64_t total_bytes() const { return total_bytes_; }
@@ -45,7 +45,6 @@ class TextInputs {
     int64_t bytes = 0;
     bool json_lines = false;
   };
-  void add_directory(const std::filesystem::path& directory, const TextInputOptions& options);
   TextUnit next_json_unit();
 
   std::vector<File> files_;

@@ -3,7 +3,7 @@
 
 #include "megalith/base/files.h"
 #include "megalith/cli/cli.h"
-#include "megalith/cli/input_files.h"
+#include "megalith/data/input_files.h"
 
 #include "tests/report/temporary_directory.h"
 

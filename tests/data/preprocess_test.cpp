@@ -117,10 +117,10 @@ TEST(Preprocess, OtherMistakesHaveTheirMessages) {
     options.output_prefix = directory / "o";
     EXPECT_THAT([&] { preprocess(options, tokenizer); }, ThrowsMessage<Error>(HasSubstr(message)));
   };
-  rejects({.input = {directory / "none"}}, ToyTokenizer(), "none: cannot be read: No such file");
+  rejects({.input = {directory / "none"}}, ToyTokenizer(), "none: there is no such file");
   rejects({.input = {directory / "a.txt"}, .json_keys = {"k", "k"}}, ToyTokenizer(), "\"k\" is given twice");
   rejects({.input = {}}, ToyTokenizer(), "no input");
-  rejects({.input = {directory.path().string()}, .extensions = {".rs"}}, ToyTokenizer(), "ends in .rs");
+  rejects({.input = {directory.path().string()}, .extensions = {".rs"}}, ToyTokenizer(), "no file with extension .rs");
   rejects({.input = {directory / "empty.txt"}}, ToyTokenizer(), "no text");
   rejects({.input = {directory / "a.txt"}, .append_eod = true}, ToyTokenizer(257, -1),
           "no end-of-document token");

@@ -1,4 +1,4 @@
-#include "megalith/cli/input_files.h"
+#include "megalith/data/input_files.h"
 
 #include <algorithm>
 
@@ -24,9 +24,11 @@ void add_directory(const fs::path& directory, const std::vector<std::string>& ex
       if (entry->is_directory()) entry.disable_recursion_pending();
       continue;
     }
-    const std::string extension = entry->path().extension().string();
-    const bool is_wanted =
-        extensions.empty() || std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
+    const std::string name = entry->path().filename().string();
+    const bool is_wanted = extensions.empty() || std::any_of(extensions.begin(), extensions.end(),
+                                                             [&](const std::string& extension) {
+                                                               return name.ends_with(extension);
+                                                             });
     if (is_wanted && entry->is_regular_file()) found.push_back(entry->path());
   }
   MG_CHECK(!error, "{}: cannot be read: {}", directory.string(), error.message());
