@@ -7,7 +7,7 @@ namespace megalith::cpu {
 namespace {
 
 template <class T>
-void fill_blocks(const FillNormalArgs& args, int num_threads) {
+void fill_blocks(const FillNormalArgs& args, [[maybe_unused]] int num_threads) {
   const int64_t end = args.first_element + args.count;
   T* x = static_cast<T*>(args.x);
 #pragma omp parallel for num_threads(num_threads) schedule(static)
