@@ -2,17 +2,20 @@
 
 add_library(mg_flags INTERFACE)
 target_include_directories(mg_flags INTERFACE ${CMAKE_SOURCE_DIR})
-target_compile_options(mg_flags INTERFACE
+target_compile_options(mg_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:
   -Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough -Wno-missing-field-initializers
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees an overlap in "text" + std::string (GCC bug 105651)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>>)  # GCC 12 sees an overlap in "text" + std::string (GCC bug 105651)
+target_compile_definitions(mg_flags INTERFACE MG_HAS_CUDA=$<BOOL:${MEGALITH_CUDA}>)
+target_compile_options(mg_flags INTERFACE ${MEGALITH_CUDA_FLAGS})
 if(MEGALITH_OPENMP)
   target_link_libraries(mg_flags INTERFACE OpenMP::OpenMP_CXX)
 else()
-  target_compile_options(mg_flags INTERFACE -fopenmp-simd -Wno-unknown-pragmas)
+  target_compile_options(mg_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp-simd -Wno-unknown-pragmas>)
 endif()
 target_link_libraries(mg_flags INTERFACE Threads::Threads)
 if(MEGALITH_SANITIZE)
-  target_compile_options(mg_flags INTERFACE -fsanitize=${MEGALITH_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g)
+  target_compile_options(mg_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${MEGALITH_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g>)
   target_link_options(mg_flags INTERFACE -fsanitize=${MEGALITH_SANITIZE})
 endif()
 
@@ -36,10 +39,15 @@ function(megalith_simd_sources name)
   endforeach()
 endfunction()
 
-# megalith_layer(name DEPS layer... LIBS target... EXCLUDE stem): EXCLUDE leaves out the file of that stem.
+# megalith_layer(name DEPS layer... LIBS target... EXCLUDE stem): EXCLUDE leaves out the file of that stem. Sources in a
+# folder named cuda are compiled where MEGALITH_CUDA is on.
 function(megalith_layer name)
   cmake_parse_arguments(ARG "" "EXCLUDE" "DEPS;LIBS" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/megalith/${name}/*.cpp)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS
+    ${CMAKE_SOURCE_DIR}/megalith/${name}/*.cpp ${CMAKE_SOURCE_DIR}/megalith/${name}/*.cu)
+  if(NOT MEGALITH_CUDA)
+    list(FILTER sources EXCLUDE REGEX "/cuda/|[.]cu$")
+  endif()
   if(ARG_EXCLUDE)
     list(FILTER sources EXCLUDE REGEX "/${ARG_EXCLUDE}[.]cpp$")
   endif()

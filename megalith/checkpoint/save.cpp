@@ -41,7 +41,8 @@ StoredFile write_tensors(const fs::path& path, const std::vector<NamedTensor>& t
     infos.push_back({named.name, named.tensor.dtype(), named.tensor.shape()});
   }
   SafetensorsWriter writer(path, infos);
-  for (const NamedTensor& named : tensors) writer.add(host_bytes(named.tensor));
+  std::vector<std::byte> staging;
+  for (const NamedTensor& named : tensors) writer.add(bytes_on_host(named.tensor, staging));
   const StoredFile stored{.bytes = writer.bytes_written(), .checksum = writer.checksum()};
   writer.commit();
   return stored;

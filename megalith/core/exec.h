@@ -6,7 +6,9 @@
 #include <span>
 #include <string>
 
+#include "megalith/core/cuda/cuda_context.h"
 #include "megalith/core/device.h"
+#include "megalith/core/exec_slots.h"
 #include "megalith/core/isa.h"
 #include "megalith/core/memory/ledger.h"
 #include "megalith/core/memory/pool.h"
@@ -40,6 +42,12 @@ class Exec {
   MemoryLedger& ledger() { return ledger_; }
   Pool& pool() { return pool_; }
   Scratch& scratch() { return scratch_; }
+  ExecSlots& slots() { return slots_; }
+  /// Only for a device that is_cuda().
+  CudaContext& cuda() const {
+    MG_ASSERT(cuda_ != nullptr);
+    return *cuda_;
+  }
 
   /// On this rank's device; contents undefined.
   Tensor empty(const Shape& shape, DType dtype);
@@ -49,6 +57,10 @@ class Exec {
   Tensor from_host(std::span<const T> values, const Shape& shape) {
     return copy_from_host(values.data(), static_cast<int64_t>(values.size()), shape, dtype_of<T>);
   }
+  /// Fills a contiguous tensor of this device with the elements as they lie in `bytes`.
+  void upload(std::span<const std::byte> bytes, const Tensor& to);
+  /// Waits until this rank's device has done all that was asked of it.
+  void synchronize();
 
  private:
   Tensor copy_from_host(const void* values, int64_t count, const Shape& shape, DType dtype);
@@ -57,9 +69,11 @@ class Exec {
   int num_threads_;
   Isa isa_ = best_isa();
   RngKey rng_;
+  std::shared_ptr<CudaContext> cuda_;  // of a GPU, else null
   MemoryLedger ledger_;
   Pool pool_;
   Scratch scratch_;
+  ExecSlots slots_;
 };
 
 }  // namespace megalith

@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "megalith/core/cuda/cuda_context.h"
+#include "megalith/core/has_cuda.h"
+
 namespace megalith {
 
 Tensor::Tensor(std::shared_ptr<Storage> storage, DType dtype, Shape shape)
@@ -110,16 +113,47 @@ void append(const Tensor& tensor, int dim, const From* place, std::vector<To>& v
     append(tensor, dim + 1, place + i * tensor.stride(dim), values);
 }
 
+// Elements from the first to the last that the window touches.
+int64_t extent(const Tensor& tensor) {
+  int64_t last = 0;
+  for (int i = 0; i < tensor.rank(); ++i) {
+    if (tensor.dim(i) == 0) return 0;
+    last += (tensor.dim(i) - 1) * tensor.stride(i);
+  }
+  return last + 1;
+}
+
+// The first element on the host: the tensor's own place, or a copy of all that the window spans.
+const std::byte* place_on_host(const Tensor& tensor, std::vector<std::byte>& staging) {
+  if (tensor.device().is_cpu()) return tensor.raw();
+  staging.resize(static_cast<size_t>(extent(tensor)) * size_of(tensor.dtype()));
+  if constexpr (kHasCuda) {
+    if (!staging.empty()) {
+      cuda_copy_to_host(tensor.device().index, staging.data(), tensor.raw(),
+                        static_cast<int64_t>(staging.size()));
+    }
+  }
+  return staging.data();
+}
+
 }  // namespace
 
 template <class To>
 std::vector<To> to_vector(const Tensor& tensor) {
-  MG_CHECK(tensor.device().is_cpu(), "to_vector takes a tensor of the host");
   std::vector<To> values;
   values.reserve(static_cast<size_t>(tensor.numel()));
+  std::vector<std::byte> staging;
   dispatch_dtype<double, float, bf16, f16, int64_t, int32_t, uint8_t>(
-      tensor.dtype(), "to_vector", [&]<class From>() { append(tensor, 0, tensor.data<From>(), values); });
+      tensor.dtype(), "to_vector", [&]<class From>() {
+        append(tensor, 0, reinterpret_cast<const From*>(place_on_host(tensor, staging)), values);
+      });
   return values;
+}
+
+std::span<const std::byte> bytes_on_host(const Tensor& tensor, std::vector<std::byte>& staging) {
+  MG_CHECK(tensor.defined() && tensor.is_contiguous(),
+           "only the elements of a contiguous tensor lie in a row on the host");
+  return {place_on_host(tensor, staging), static_cast<size_t>(tensor.nbytes())};
 }
 
 template std::vector<double> to_vector(const Tensor&);

@@ -1,5 +1,5 @@
 #pragma once
-// defines: Storage, Tensor
+// defines: Storage, Tensor, to_vector, bytes_on_host
 
 #include <array>
 #include <cstddef>
@@ -85,8 +85,13 @@ class Tensor {
   DType dtype_ = DType::kF32;
 };
 
-/// Host tensors only: the values as a vector of another type, in row-major order.
+/// The values as a vector of another type, in row-major order. For a tensor of a GPU it waits for all of the
+/// device's work: for results, not for use inside a step.
 template <class To>
 std::vector<To> to_vector(const Tensor& tensor);
+
+/// The bytes of a contiguous tensor on the host: the tensor's own, or for a tensor of a GPU a copy in
+/// `staging`, made after all of the device's work.
+std::span<const std::byte> bytes_on_host(const Tensor& tensor, std::vector<std::byte>& staging);
 
 }  // namespace megalith

@@ -4,6 +4,9 @@
 #include <bit>
 
 #include "megalith/base/math.h"
+#include "megalith/base/text.h"
+#include "megalith/core/cuda/cuda_context.h"
+#include "megalith/core/has_cuda.h"
 #include "megalith/core/memory/host_memory.h"
 
 namespace megalith {
@@ -40,12 +43,36 @@ Block Pool::take(int64_t bytes) {
     }
   }
   try {
-    block.data = host_map(size);
+    block.data = map(size);
   } catch (...) {
     ledger_->release(block.owner_id, size);
     throw;
   }
   return block;
+}
+
+std::byte* Pool::map(int64_t bytes) {
+  if constexpr (kHasCuda) {
+    if (device_.is_cuda()) {
+      std::byte* data = cuda_map(device_.index, bytes);
+      if (data == nullptr) {  // what lies unused in blocks of other sizes may be enough
+        trim();
+        data = cuda_map(device_.index, bytes);
+      }
+      MG_CHECK(data != nullptr, "out of memory on {}: {} do not fit, {} are free; in use:\n{}",
+               device_.name(), human_bytes(static_cast<double>(bytes)),
+               human_bytes(static_cast<double>(cuda_memory(device_.index).free_bytes)), ledger_->report());
+      return data;
+    }
+  }
+  return host_map(bytes);
+}
+
+void Pool::unmap(std::byte* data, int64_t bytes) {
+  if constexpr (kHasCuda) {
+    if (device_.is_cuda()) return cuda_unmap(device_.index, data);
+  }
+  host_unmap(data, bytes);
 }
 
 void Pool::give_back(const Block& block) {
@@ -58,7 +85,7 @@ void Pool::give_back(const Block& block) {
 void Pool::trim() {
   const std::lock_guard lock(mutex_);
   for (auto& [size, blocks] : free_) {
-    for (std::byte* data : blocks) host_unmap(data, size);
+    for (std::byte* data : blocks) unmap(data, size);
   }
   free_.clear();
   cached_bytes_ = 0;

@@ -20,8 +20,9 @@ struct Block {
 
 /// Caching allocator of one device. A freed block is kept and given out again for a request of about its
 /// size, so that a training step, which asks for the same sizes every time, reaches the operating system only
-/// in its first round. Blocks are aligned to 64 bytes; large ones sit on huge pages where the kernel gives
-/// them. Contents are not cleared.
+/// in its first round. Blocks are aligned to 64 bytes (256 on a GPU); large ones sit on huge pages where the
+/// kernel gives them. Contents are not cleared. A block of a GPU may be given back while work that uses it is
+/// still on the rank's stream: who takes it next stands behind that work on the same stream.
 class Pool {
  public:
   Pool(Device device, MemoryLedger& ledger) : device_(device), ledger_(&ledger) {}
@@ -31,11 +32,14 @@ class Pool {
 
   Block take(int64_t bytes);
   void give_back(const Block& block);
-  /// Returns the kept blocks to the operating system.
+  /// Returns the kept blocks to the operating system or the GPU's driver.
   void trim();
   int64_t cached_bytes() const;
 
  private:
+  std::byte* map(int64_t bytes);
+  void unmap(std::byte* data, int64_t bytes);
+
   Device device_;
   MemoryLedger* ledger_;
   mutable std::mutex mutex_;

@@ -4,9 +4,7 @@
 #include "megalith/kernels/cpu/work_split.h"
 
 namespace megalith::cpu {
-namespace {
 
-// Drops extents of 1 and joins neighbours that both sides walk through in one stride.
 void fold_dims(CopyArgs& args) {
   int rank = 0;
   for (int i = 0; i < args.rank; ++i) {
@@ -27,8 +25,6 @@ void fold_dims(CopyArgs& args) {
   }
   args.rank = rank;
 }
-
-}  // namespace
 
 void copy(CopyArgs args, Exec& exec) {
   int64_t elements = 1;

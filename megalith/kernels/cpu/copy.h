@@ -1,5 +1,5 @@
 #pragma once
-// defines: CopyArgs, copy, fill
+// defines: CopyArgs, copy, fold_dims, fill
 
 #include "megalith/core/dtype.h"
 #include "megalith/kernels/cpu/isa_dispatch.h"
@@ -25,6 +25,10 @@ struct CopyArgs {
   int num_threads = 1;  // set by copy()
 };
 void copy(CopyArgs args, Exec& exec);
+
+/// Drops extents of 1 and joins neighbours that both sides walk through in one stride; the rank becomes at
+/// least 1.
+void fold_dims(CopyArgs& args);
 
 /// Every element of `to` becomes the element at `from`, which has the same dtype: a copy with strides of 0.
 void fill(CopyArgs args, Exec& exec);
