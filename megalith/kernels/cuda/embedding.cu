@@ -1,0 +1,116 @@
+#include <bit>
+
+#include <cub/device/device_radix_sort.cuh>
+
+#include "megalith/kernels/cuda/device/float_types.cuh"
+#include "megalith/kernels/cuda/device/launch.cuh"
+#include "megalith/kernels/cuda/embedding.h"
+
+namespace megalith::cuda {
+namespace {
+
+template <class T, int kCount>
+struct GatherRows {
+  cpu::EmbeddingArgs args;
+  EmbeddingLimits limits;
+  __device__ void operator()(int64_t token, int64_t vector) const {
+    using A = acc_t<T>;
+    const int64_t col = vector * kCount;
+    const int64_t id = args.ids[token];
+    bool is_known = id >= 0 && id < limits.table_rows;
+    A row[kCount];
+    load_acc(static_cast<const T*>(args.table) + (is_known ? id : 0) * args.table_stride + col, row);
+    if (args.positions != nullptr) {
+      const int64_t position = args.positions[token];
+      const bool has_place = position >= 0 && position < limits.position_rows;
+      is_known = is_known && has_place;
+      A place[kCount];
+      load_acc(static_cast<const T*>(args.positions_table) +
+                   (has_place ? position : 0) * args.positions_stride + col,
+               place);
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) row[i] += place[i];
+    }
+    if (!is_known) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) row[i] = static_cast<A>(NAN);
+    }
+    store_acc(static_cast<T*>(args.out) + token * args.out_stride + col, row);
+  }
+};
+
+struct NumberTokens {
+  int32_t* tokens;
+  __device__ void operator()(int64_t, int64_t token) const { tokens[token] = static_cast<int32_t>(token); }
+};
+
+// A row of the grid is a place in the sorted ids; the first place of each id adds all of its tokens' rows.
+template <class T, int kCount>
+struct AddRuns {
+  cpu::EmbeddingBackwardArgs args;
+  int64_t table_rows;
+  const int32_t* sorted_ids;
+  const int32_t* sorted_tokens;
+  __device__ void operator()(int64_t place, int64_t vector) const {
+    using A = acc_t<T>;
+    const int32_t id = sorted_ids[place];
+    if (id < 0 || id >= table_rows || (place > 0 && sorted_ids[place - 1] == id)) return;
+    const int64_t col = vector * kCount;
+    A* d_row = static_cast<A*>(args.d_table) + id * args.d_table_stride + col;
+    A sum[kCount];
+    load_acc(d_row, sum);
+#pragma unroll 4
+    for (int64_t next = place; next < args.tokens; ++next) {
+      if (sorted_ids[next] != id) break;
+      A d_out[kCount];
+      load_acc(static_cast<const T*>(args.d_out) + sorted_tokens[next] * args.d_out_stride + col, d_out);
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) sum[i] += d_out[i];
+    }
+    store_acc(d_row, sum);
+  }
+};
+
+}  // namespace
+
+void embedding(const cpu::EmbeddingArgs& args, const EmbeddingLimits& limits, Exec& exec) {
+  dispatch_device_float(args.dtype, [&]<class T>() {
+    constexpr int kCount = kVectorBytes / sizeof(T);
+    const bool fits =
+        vectors_fit(kCount, sizeof(T), args.cols, {args.table_stride, args.positions_stride, args.out_stride},
+                    {args.table, args.positions_table, args.out});
+    if (fits) {
+      return launch_rows(GatherRows<T, kCount>{args, limits}, args.tokens, args.cols / kCount, exec);
+    }
+    launch_rows(GatherRows<T, 1>{args, limits}, args.tokens, args.cols, exec);
+  });
+}
+
+void embedding_backward(const cpu::EmbeddingBackwardArgs& args, int64_t table_rows, Exec& exec) {
+  if (args.tokens == 0) return;
+  const int tokens = narrow<int>(args.tokens);
+  const cudaStream_t stream = exec.cuda().stream();
+  ScratchFrame frame(exec.scratch());
+  int32_t* numbers = frame.take<int32_t>(tokens, "embedding tokens");
+  int32_t* sorted_tokens = frame.take<int32_t>(tokens, "embedding sorted tokens");
+  int32_t* sorted_ids = frame.take<int32_t>(tokens, "embedding sorted ids");
+  launch_rows(NumberTokens{numbers}, 1, tokens, exec);
+  size_t bytes = 0;
+  MG_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(nullptr, bytes, args.ids, sorted_ids, numbers, sorted_tokens,
+                                                tokens, 0, 32, stream));
+  std::byte* workspace = frame.take<std::byte>(static_cast<int64_t>(bytes), "embedding sort");
+  MG_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(workspace, bytes, args.ids, sorted_ids, numbers,
+                                                sorted_tokens, tokens, 0, 32, stream));
+  dispatch_device_float(args.dtype, [&]<class T>() {
+    constexpr int kCount = sizeof(T) == 8 ? 1 : 2;
+    const bool fits = vectors_fit(kCount, sizeof(T), args.cols, {args.d_out_stride}, {args.d_out}) &&
+                      vectors_fit(kCount, sizeof(acc_t<T>), args.cols, {args.d_table_stride}, {args.d_table});
+    if (fits) {
+      return launch_rows(AddRuns<T, kCount>{args, table_rows, sorted_ids, sorted_tokens}, args.tokens,
+                         args.cols / kCount, exec);
+    }
+    launch_rows(AddRuns<T, 1>{args, table_rows, sorted_ids, sorted_tokens}, args.tokens, args.cols, exec);
+  });
+}
+
+}  // namespace megalith::cuda
