@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/attention.h"
+#include "megalith/kernels/cuda/attention.h"
 
 namespace megalith {
 namespace {
@@ -77,6 +79,9 @@ cpu::AttentionProblem checked(const char* op, const AttentionArgs& args) {
 void attention(const AttentionArgs& args, Exec& exec) {
   const cpu::AttentionProblem problem = checked("attention", args);
   if (args.out.numel() == 0) return;
+  if (exec.device().is_cuda()) {
+    if constexpr (kHasCuda) return cuda::attention(problem, exec);
+  }
   cpu::attention(problem, exec);
 }
 
@@ -91,8 +96,12 @@ void attention_backward(const AttentionBackwardArgs& args, Exec& exec) {
   check_rows(kOp, "d_k", args.d_k, forward.k.shape(), dtype);
   check_rows(kOp, "d_v", args.d_v, forward.v.shape(), dtype);
   if (problem.batch == 0) return;
-  cpu::attention_backward(
-      problem, {head_rows(args.d_out), head_rows(args.d_q), head_rows(args.d_k), head_rows(args.d_v)}, exec);
+  const cpu::AttentionGradients gradients{head_rows(args.d_out), head_rows(args.d_q), head_rows(args.d_k),
+                                          head_rows(args.d_v)};
+  if (exec.device().is_cuda()) {
+    if constexpr (kHasCuda) return cuda::attention_backward(problem, gradients, exec);
+  }
+  cpu::attention_backward(problem, gradients, exec);
 }
 
 }  // namespace megalith

@@ -1,0 +1,68 @@
+#pragma once
+// defines: cuda::AttentionDesc, cuda::AttentionKernel, cuda::AttentionChoice, cuda::choose_attention_kernel
+// Pure host code without CUDA: also part of a CPU build.
+
+#include <algorithm>
+#include <string>
+
+#include "megalith/base/error.h"
+#include "megalith/core/dtype.h"
+
+namespace megalith::cuda {
+
+/// What the choice of an attention kernel depends on.
+struct AttentionDesc {
+  DType dtype = DType::kBF16;
+  int64_t batch = 0, queries = 0, keys = 0, heads = 0, kv_heads = 0, head_dim = 0;
+  bool is_causal = true;
+  bool has_first_key = false;
+  bool has_dropout = false;
+  bool is_backward = false;
+  /// Every row of every tensor starts at a multiple of 16 bytes and fills whole 16-byte words.
+  bool is_aligned = false;
+
+  std::string str() const {
+    return fmt::format("{} {} B {} S {} of {} N {} of {} D {}{}{}{}{}", is_backward ? "backward" : "forward",
+                       name_of(dtype), batch, queries, keys, heads, kv_heads, head_dim,
+                       is_causal ? " causal" : "", has_first_key ? " documents" : "",
+                       has_dropout ? " dropout" : "", is_aligned ? "" : " unaligned");
+  }
+};
+
+enum class AttentionKernel : uint8_t { kCudnn, kDecode, kTiled };
+
+struct AttentionChoice {
+  AttentionKernel kernel;
+  const char* reason;
+
+  std::string str() const {
+    constexpr const char* kNames[] = {"cudnn", "decode", "tiled"};
+    return fmt::format("{}: {}", kNames[static_cast<int>(kernel)], reason);
+  }
+};
+
+constexpr int64_t kMaxDecodeQueries = 8;
+constexpr int64_t kMaxAttentionHeadDim = 256;
+
+/// cuDNN on the tensor cores where it computes what is asked; decode where reading the keys is all the work;
+/// else the tiled kernels. Throws Error for what no kernel takes.
+inline AttentionChoice choose_attention_kernel(const AttentionDesc& desc) {
+  const bool is_half = desc.dtype == DType::kBF16 || desc.dtype == DType::kF16;
+  MG_CHECK(is_half || desc.dtype == DType::kF32,
+           "attention on cuda: dtype {} is not supported; allowed: f32, bf16, f16", name_of(desc.dtype));
+  MG_CHECK(desc.head_dim <= kMaxAttentionHeadDim, "attention on cuda: head size {}; allowed: up to {}",
+           desc.head_dim, kMaxAttentionHeadDim);
+  const bool is_decode = !desc.is_backward && desc.queries <= kMaxDecodeQueries;
+  if (is_decode && desc.is_aligned && !desc.has_dropout)
+    return {AttentionKernel::kDecode, "few queries: reading the keys is all the work"};
+  if (!is_half) return {AttentionKernel::kTiled, "f32 throughout"};
+  if (desc.has_dropout) return {AttentionKernel::kTiled, "dropout draws our own random words"};
+  if (desc.has_first_key)
+    return {AttentionKernel::kTiled, "the first visible key differs from query to query"};
+  if (!desc.is_aligned) return {AttentionKernel::kTiled, "rows are not whole 16-byte words"};
+  if (desc.head_dim < 32) return {AttentionKernel::kTiled, "heads too small for cuDNN"};
+  if (desc.is_backward && desc.keys == 1) return {AttentionKernel::kTiled, "cuDNN takes no single key"};
+  return {AttentionKernel::kCudnn, "tensor cores"};
+}
+
+}  // namespace megalith::cuda

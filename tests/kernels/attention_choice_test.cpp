@@ -1,0 +1,66 @@
+#include "megalith/kernels/cuda/attention_choice.h"
+
+#include <gtest/gtest.h>
+
+namespace megalith::cuda {
+namespace {
+
+// A training step's attention.
+AttentionDesc training() {
+  return {.dtype = DType::kBF16,
+          .batch = 8,
+          .queries = 4096,
+          .keys = 4096,
+          .heads = 16,
+          .kv_heads = 8,
+          .head_dim = 128,
+          .is_aligned = true};
+}
+
+template <class Change>
+AttentionKernel chosen(const Change& change) {
+  AttentionDesc desc = training();
+  change(desc);
+  return choose_attention_kernel(desc).kernel;
+}
+
+TEST(AttentionChoice, TensorCoresForHalfTypes) {
+  for (const bool is_backward : {false, true}) {
+    EXPECT_EQ(chosen([&](AttentionDesc& d) { d.is_backward = is_backward; }), AttentionKernel::kCudnn);
+    EXPECT_EQ(chosen([&](AttentionDesc& d) { d.dtype = DType::kF16; }), AttentionKernel::kCudnn);
+    EXPECT_EQ(chosen([&](AttentionDesc& d) { d.is_causal = false; }), AttentionKernel::kCudnn);
+    EXPECT_EQ(chosen([&](AttentionDesc& d) { d.queries = 100; }), AttentionKernel::kCudnn);
+  }
+}
+
+TEST(AttentionChoice, TiledWhereCudnnDoesNotCompute) {
+  EXPECT_EQ(chosen([](AttentionDesc& d) { d.dtype = DType::kF32; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([](AttentionDesc& d) { d.has_dropout = true; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([](AttentionDesc& d) { d.has_first_key = true; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([](AttentionDesc& d) { d.is_aligned = false; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([](AttentionDesc& d) { d.head_dim = 16; }), AttentionKernel::kTiled);
+}
+
+TEST(AttentionChoice, DecodeForFewQueries) {
+  const auto few = [](AttentionDesc& d) { d.queries = 1; };
+  EXPECT_EQ(chosen(few), AttentionKernel::kDecode);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { few(d), d.dtype = DType::kF32; }), AttentionKernel::kDecode);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { few(d), d.has_first_key = true; }), AttentionKernel::kDecode);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { few(d), d.has_dropout = true; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { few(d), d.is_aligned = false; }), AttentionKernel::kTiled);
+  EXPECT_NE(chosen([&](AttentionDesc& d) { few(d), d.is_backward = true; }), AttentionKernel::kDecode);
+  EXPECT_NE(chosen([](AttentionDesc& d) { d.queries = kMaxDecodeQueries + 1; }), AttentionKernel::kDecode);
+}
+
+TEST(AttentionChoice, RefusesWhatNoKernelTakes) {
+  EXPECT_THROW(chosen([](AttentionDesc& d) { d.dtype = DType::kF64; }), Error);
+  EXPECT_THROW(chosen([](AttentionDesc& d) { d.head_dim = 264; }), Error);
+}
+
+TEST(AttentionChoice, Prints) {
+  EXPECT_EQ(choose_attention_kernel(training()).str(), "cudnn: tensor cores");
+  EXPECT_EQ(training().str(), "forward bf16 B 8 S 4096 of 4096 N 16 of 8 D 128 causal");
+}
+
+}  // namespace
+}  // namespace megalith::cuda
