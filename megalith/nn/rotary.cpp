@@ -20,14 +20,16 @@ double scaled_frequency(double theta, const RotaryOptions& options) {
 
 template <class T>
 RotaryTables fill_tables(const RotaryOptions& options, int64_t num_pairs, Exec& exec) {
+  std::vector<double> frequencies;
+  for (int64_t i = 0; i < num_pairs; ++i) {
+    const double theta = std::pow(options.base, -static_cast<double>(i) / static_cast<double>(num_pairs));
+    frequencies.push_back(scaled_frequency(theta, options));
+  }
   std::vector<T> cosines, sines;
   for (int64_t position = 0; position < options.num_positions; ++position) {
-    for (int64_t i = 0; i < num_pairs; ++i) {
-      const double theta =
-          std::pow(options.base, -2.0 * static_cast<double>(i) / static_cast<double>(2 * num_pairs));
-      const double angle = static_cast<double>(position) * scaled_frequency(theta, options);
-      cosines.push_back(static_cast<T>(std::cos(angle)));
-      sines.push_back(static_cast<T>(std::sin(angle)));
+    for (const double frequency : frequencies) {
+      cosines.push_back(static_cast<T>(std::cos(static_cast<double>(position) * frequency)));
+      sines.push_back(static_cast<T>(std::sin(static_cast<double>(position) * frequency)));
     }
   }
   const Shape shape{options.num_positions, num_pairs};

@@ -5,6 +5,8 @@
 #include "megalith/checkpoint/layout.h"
 #include "megalith/checkpoint/reader.h"
 #include "megalith/checkpoint/save.h"
+#include "megalith/models/gpt/hf_config.h"
+#include "megalith/models/gpt/hf_weights.h"
 
 namespace megalith {
 namespace {
@@ -57,10 +59,13 @@ bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& ex
   return true;
 }
 
-void load_run_weights(const std::filesystem::path& root, const RunParts& parts, Exec& exec) {
-  const CheckpointReader reader(root, CheckpointParts::kModel);
-  reader.read_model(*parts.parameters, exec);
-  parts.optimizer->copy_master_from_model(exec);
+void load_run_weights(const std::filesystem::path& root, GptModel& model, AdamW& optimizer, Exec& exec) {
+  if (is_hugging_face_directory(root)) {
+    read_hf_weights(root, model, exec);
+  } else {
+    CheckpointReader(root, CheckpointParts::kModel).read_model(model.parameters(), exec);
+  }
+  optimizer.copy_master_from_model(exec);
 }
 
 }  // namespace megalith

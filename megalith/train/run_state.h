@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "megalith/models/language_model.h"
+#include "megalith/models/gpt/gpt_model.h"
 #include "megalith/optim/adamw.h"
 
 namespace megalith {
@@ -38,7 +38,7 @@ std::filesystem::path save_run(const std::filesystem::path& root, const RunParts
 /// Restores the newest checkpoint under `root`; false when the directory is missing or holds none.
 bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& exec);
 
-/// Takes only the weights of a checkpoint for fine-tuning.
-void load_run_weights(const std::filesystem::path& root, const RunParts& parts, Exec& exec);
+/// Takes only the weights of a checkpoint, or of a Hugging Face directory, for fine-tuning.
+void load_run_weights(const std::filesystem::path& root, GptModel& model, AdamW& optimizer, Exec& exec);
 
 }  // namespace megalith

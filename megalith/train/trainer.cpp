@@ -6,7 +6,6 @@
 #include "megalith/base/files.h"
 #include "megalith/base/log.h"
 #include "megalith/base/text.h"
-#include "megalith/models/gpt/gpt_model.h"
 #include "megalith/train/evaluate.h"
 
 namespace megalith {
@@ -52,7 +51,7 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
   const TrainConfig& train = config_.train;
   const RunParts parts{.parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
   if (train.finetune) {
-    load_run_weights(train.load, parts, exec);
+    load_run_weights(train.load, *model_, optimizer_, exec);
   } else if (!train.load.empty()) {
     if (load_run(train.load, parts, exec)) {
       log_info("going on from step {} of {}", state_.iteration, train.load);

@@ -8,6 +8,7 @@
 #include "megalith/base/stop_signal.h"
 #include "megalith/data/batch_loader.h"
 #include "megalith/data/build_datasets.h"
+#include "megalith/models/gpt/gpt_model.h"
 #include "megalith/report/metrics_log.h"
 #include "megalith/report/train_line.h"
 #include "megalith/train/run_state.h"
@@ -47,7 +48,7 @@ class Trainer {
   std::string config_yaml_;
   Exec* exec_;
   MaskOptions masks_;
-  std::unique_ptr<LanguageModel> model_;
+  std::unique_ptr<GptModel> model_;
   AdamW optimizer_;
   Schedule schedule_;
   TrainStep step_;

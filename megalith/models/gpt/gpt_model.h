@@ -16,6 +16,8 @@ class GptModel : public LanguageModel {
   /// The parameters are allocated and undefined: initialize them or load them. `dtype` overrides
   /// config.dtype().
   GptModel(const GptConfig& config, Exec& exec, std::optional<DType> dtype = {});
+  GptModel(const GptModel&) = delete;  // layers point at the rotary tables
+  GptModel& operator=(const GptModel&) = delete;
 
   ParameterStore& parameters() override { return store_; }
   Var loss(Tape& tape, const ForwardContext& context, const TokenBatch& batch) override;
