@@ -1,6 +1,8 @@
 #include "megalith/ops/activation.h"
 
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/activation.h"
+#include "megalith/kernels/cuda/activation.h"
 #include "megalith/ops/check.h"
 
 namespace megalith {
@@ -46,16 +48,19 @@ bool is_gated(ActivationKind kind) {
 void activation(ActivationKind kind, const Tensor& x, const Tensor& y, Exec& exec) {
   check_pair("activation", "y", kind, x, y, exec);
   const bool flat = !is_gated(kind) && are_flat({&x, &y});
-  cpu::activation({.dtype = x.dtype(),
-                   .function = function_of(kind),
-                   .is_gated = is_gated(kind),
-                   .rows = flat ? 1 : y.rows(),
-                   .cols = flat ? y.numel() : y.dim(-1),
-                   .x = x.raw(),
-                   .y = y.raw(),
-                   .x_stride = x.row_stride(),
-                   .y_stride = y.row_stride()},
-                  exec);
+  const cpu::ActivationArgs args{.dtype = x.dtype(),
+                                 .function = function_of(kind),
+                                 .is_gated = is_gated(kind),
+                                 .rows = flat ? 1 : y.rows(),
+                                 .cols = flat ? y.numel() : y.dim(-1),
+                                 .x = x.raw(),
+                                 .y = y.raw(),
+                                 .x_stride = x.row_stride(),
+                                 .y_stride = y.row_stride()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::activation(args, exec);
+  }
+  cpu::activation(args, exec);
 }
 
 void activation_backward(ActivationKind kind, const Tensor& x, const Tensor& d_y, const Tensor& d_x,
@@ -64,18 +69,21 @@ void activation_backward(ActivationKind kind, const Tensor& x, const Tensor& d_y
   check_tensor("activation_backward", "d_x", d_x, x.dtype(), x.shape(), exec);
   check_rows("activation_backward", "d_x", d_x);
   const bool flat = !is_gated(kind) && are_flat({&x, &d_y, &d_x});
-  cpu::activation_backward({.dtype = x.dtype(),
-                            .function = function_of(kind),
-                            .is_gated = is_gated(kind),
-                            .rows = flat ? 1 : d_y.rows(),
-                            .cols = flat ? d_y.numel() : d_y.dim(-1),
-                            .x = x.raw(),
-                            .d_y = d_y.raw(),
-                            .d_x = d_x.raw(),
-                            .x_stride = x.row_stride(),
-                            .d_y_stride = d_y.row_stride(),
-                            .d_x_stride = d_x.row_stride()},
-                           exec);
+  const cpu::ActivationBackwardArgs args{.dtype = x.dtype(),
+                                         .function = function_of(kind),
+                                         .is_gated = is_gated(kind),
+                                         .rows = flat ? 1 : d_y.rows(),
+                                         .cols = flat ? d_y.numel() : d_y.dim(-1),
+                                         .x = x.raw(),
+                                         .d_y = d_y.raw(),
+                                         .d_x = d_x.raw(),
+                                         .x_stride = x.row_stride(),
+                                         .d_y_stride = d_y.row_stride(),
+                                         .d_x_stride = d_x.row_stride()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::activation_backward(args, exec);
+  }
+  cpu::activation_backward(args, exec);
 }
 
 }  // namespace megalith

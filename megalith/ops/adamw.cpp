@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/adamw.h"
+#include "megalith/kernels/cuda/adamw.h"
 #include "megalith/ops/check.h"
 
 namespace megalith {
@@ -26,27 +28,34 @@ void adamw(const AdamwArgs& args, Exec& exec) {
   MG_CHECK(args.beta1 >= 0 && args.beta1 < 1 && args.beta2 >= 0 && args.beta2 < 1,
            "adamw: beta1 {} and beta2 {} must be in [0, 1)", args.beta1, args.beta2);
   const double step = static_cast<double>(args.step);
-  cpu::adamw({.param_dtype = args.param.dtype(),
-              .count = shape.numel(),
-              .param = args.param.raw(),
-              .master = args.master.data<float>(),
-              .grad = args.grad.data<float>(),
-              .exp_avg = args.exp_avg.data<float>(),
-              .exp_avg_sq = args.exp_avg_sq.data<float>(),
-              .grad_scale = static_cast<float>(args.grad_scale),
-              .beta1_rest = static_cast<float>(1 - args.beta1),
-              .beta2_rest = static_cast<float>(1 - args.beta2),
-              .decay = static_cast<float>(1 - args.lr * args.weight_decay),
-              .step_size = static_cast<float>(args.lr / (1 - std::pow(args.beta1, step))),
-              .root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(args.beta2, step))),
-              .eps = static_cast<float>(args.eps)},
-             exec);
+  const cpu::AdamwArgs step_args{
+      .param_dtype = args.param.dtype(),
+      .count = shape.numel(),
+      .param = args.param.raw(),
+      .master = args.master.data<float>(),
+      .grad = args.grad.data<float>(),
+      .exp_avg = args.exp_avg.data<float>(),
+      .exp_avg_sq = args.exp_avg_sq.data<float>(),
+      .grad_scale = static_cast<float>(args.grad_scale),
+      .beta1_rest = static_cast<float>(1 - args.beta1),
+      .beta2_rest = static_cast<float>(1 - args.beta2),
+      .decay = static_cast<float>(1 - args.lr * args.weight_decay),
+      .step_size = static_cast<float>(args.lr / (1 - std::pow(args.beta1, step))),
+      .root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(args.beta2, step))),
+      .eps = static_cast<float>(args.eps)};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::adamw(step_args, exec);
+  }
+  cpu::adamw(step_args, exec);
 }
 
 double sum_of_squares(const Tensor& x, Exec& exec) {
   MG_CHECK(x.defined(), "sum_of_squares: x is not given");
   check_tensor("sum_of_squares", "x", x, DType::kF32, x.shape(), exec);
   check_contiguous("sum_of_squares", "x", x);
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::sum_of_squares(x.data<float>(), x.numel(), exec);
+  }
   return cpu::sum_of_squares(x.data<float>(), x.numel(), exec);
 }
 

@@ -1,8 +1,9 @@
 #include "megalith/ops/cross_entropy.h"
 
-#include <algorithm>
-
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/cross_entropy.h"
+#include "megalith/kernels/cuda/cross_entropy.h"
+#include "megalith/ops/elementwise.h"
 
 namespace megalith {
 
@@ -34,18 +35,24 @@ void cross_entropy(const CrossEntropyArgs& args, Exec& exec) {
     d_logits = args.d_logits.raw();
     d_logits_stride = args.d_logits.row_stride();
   }
+  for (const Tensor* tensor : {&args.logits, &args.labels, &args.loss}) {
+    MG_CHECK(tensor->device() == exec.device(), "cross_entropy: a tensor of {} on {}",
+             tensor->device().name(), exec.device().name());
+  }
   const int32_t* labels = args.labels.data<int32_t>();
-  for (int64_t t = 0; t < rows; ++t)
+  // Labels on a GPU are for the kernel to check.
+  for (int64_t t = 0; exec.device().is_cpu() && t < rows; ++t)
     MG_CHECK(labels[t] < columns,
              "cross_entropy: label {} of token {}; allowed: below {} (negative: ignored)", labels[t], t,
              columns);
-  if (rows == 0 || columns == 0) {
-    std::fill_n(args.loss.raw(), args.loss.nbytes(), std::byte{0});
-    return;
+  if (rows == 0 || columns == 0) return fill(args.loss, 0, exec);
+  const cpu::CrossEntropyRows problem{
+      dtype,           rows,     columns,        args.logits.raw(), args.logits.row_stride(), labels,
+      args.loss.raw(), d_logits, d_logits_stride};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::cross_entropy(problem, exec);
   }
-  cpu::cross_entropy({dtype, rows, columns, args.logits.raw(), args.logits.row_stride(), labels,
-                      args.loss.raw(), d_logits, d_logits_stride},
-                     exec);
+  cpu::cross_entropy(problem, exec);
 }
 
 }  // namespace megalith

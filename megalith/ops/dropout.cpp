@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/dropout.h"
+#include "megalith/kernels/cuda/random.h"
 #include "megalith/ops/check.h"
 
 namespace megalith {
@@ -18,17 +20,20 @@ void dropout(const DropoutArgs& args, Exec& exec) {
   // uniform_from_bits(word) >= p, that is (word >> 9) + 0.5 >= p 2^23, in whole numbers.
   const auto threshold = static_cast<uint32_t>(std::ceil(std::max(0.0, p * 0x1p23 - 0.5)));
   const bool flat = are_flat({&x, &args.y});
-  cpu::dropout({.dtype = x.dtype(),
-                .rows = flat ? 1 : x.rows(),
-                .cols = flat ? x.numel() : x.dim(-1),
-                .x = x.raw(),
-                .y = args.y.raw(),
-                .x_stride = x.row_stride(),
-                .y_stride = args.y.row_stride(),
-                .rng = {args.rng.seed, args.rng.stream},
-                .threshold = threshold,
-                .scale = 1 / (1 - p)},
-               exec);
+  const cpu::DropoutArgs drop{.dtype = x.dtype(),
+                              .rows = flat ? 1 : x.rows(),
+                              .cols = flat ? x.numel() : x.dim(-1),
+                              .x = x.raw(),
+                              .y = args.y.raw(),
+                              .x_stride = x.row_stride(),
+                              .y_stride = args.y.row_stride(),
+                              .rng = {args.rng.seed, args.rng.stream},
+                              .threshold = threshold,
+                              .scale = 1 / (1 - p)};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::dropout(drop, exec);
+  }
+  cpu::dropout(drop, exec);
 }
 
 }  // namespace megalith

@@ -1,8 +1,10 @@
 #include "megalith/ops/elementwise.h"
 
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/copy.h"
 #include "megalith/kernels/cpu/elementwise.h"
 #include "megalith/kernels/cpu/sum_rows.h"
+#include "megalith/kernels/cuda/elementwise.h"
 #include "megalith/ops/check.h"
 
 namespace megalith {
@@ -37,31 +39,37 @@ void add(const Tensor& a, const Tensor& b, const Tensor& out, Exec& exec) {
     check_rows("add", "b", b);
     check_rows("add", "out", out);
   }
-  cpu::add({.dtype = a.dtype(),
-            .a = a.raw(),
-            .b = b.raw(),
-            .out = out.raw(),
-            .rows = flat ? 1 : a.rows(),
-            .cols = flat ? a.numel() : a.dim(-1),
-            .a_stride = row_stride_or_zero(a),
-            .b_stride = row_stride_or_zero(b),
-            .out_stride = row_stride_or_zero(out)},
-           exec);
+  const cpu::AddArgs args{.dtype = a.dtype(),
+                          .a = a.raw(),
+                          .b = b.raw(),
+                          .out = out.raw(),
+                          .rows = flat ? 1 : a.rows(),
+                          .cols = flat ? a.numel() : a.dim(-1),
+                          .a_stride = row_stride_or_zero(a),
+                          .b_stride = row_stride_or_zero(b),
+                          .out_stride = row_stride_or_zero(out)};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::add(args, exec);
+  }
+  cpu::add(args, exec);
 }
 
 void scale_in_place(const Tensor& x, double factor, Exec& exec) {
   check_float("scale_in_place", "x", x, exec);
   const bool flat = x.is_contiguous();
   if (!flat) check_rows("scale_in_place", "x", x);
-  cpu::scale({.dtype = x.dtype(),
-              .x = x.raw(),
-              .out = x.raw(),
-              .factor = factor,
-              .rows = flat ? 1 : x.rows(),
-              .cols = flat ? x.numel() : x.dim(-1),
-              .x_stride = row_stride_or_zero(x),
-              .out_stride = row_stride_or_zero(x)},
-             exec);
+  const cpu::ScaleArgs args{.dtype = x.dtype(),
+                            .x = x.raw(),
+                            .out = x.raw(),
+                            .factor = factor,
+                            .rows = flat ? 1 : x.rows(),
+                            .cols = flat ? x.numel() : x.dim(-1),
+                            .x_stride = row_stride_or_zero(x),
+                            .out_stride = row_stride_or_zero(x)};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::scale(args, exec);
+  }
+  cpu::scale(args, exec);
 }
 
 void scale_rows(const Tensor& x, const Tensor& factors, const Tensor& out, Exec& exec) {
@@ -71,15 +79,18 @@ void scale_rows(const Tensor& x, const Tensor& factors, const Tensor& out, Exec&
   check_rows("scale_rows", "out", out);
   check_tensor("scale_rows", "factors", factors, accumulate_dtype(x.dtype()), Shape{x.rows()}, exec);
   check_contiguous("scale_rows", "factors", factors);
-  cpu::scale({.dtype = x.dtype(),
-              .x = x.raw(),
-              .out = out.raw(),
-              .factors = factors.raw(),
-              .rows = x.rows(),
-              .cols = x.dim(-1),
-              .x_stride = x.row_stride(),
-              .out_stride = out.row_stride()},
-             exec);
+  const cpu::ScaleArgs args{.dtype = x.dtype(),
+                            .x = x.raw(),
+                            .out = out.raw(),
+                            .factors = factors.raw(),
+                            .rows = x.rows(),
+                            .cols = x.dim(-1),
+                            .x_stride = x.row_stride(),
+                            .out_stride = out.row_stride()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::scale(args, exec);
+  }
+  cpu::scale(args, exec);
 }
 
 void copy(const Tensor& from, const Tensor& to, Exec& exec) {
@@ -92,6 +103,9 @@ void copy(const Tensor& from, const Tensor& to, Exec& exec) {
   cpu::CopyArgs args;
   set_walk(from, to, args);
   for (int i = 0; i < from.rank(); ++i) args.from_strides[i] = from.stride(i);
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::copy(args, exec);
+  }
   cpu::copy(args, exec);
 }
 
@@ -108,6 +122,9 @@ void fill(const Tensor& x, double value, Exec& exec) {
     cpu::CopyArgs args;
     set_walk(x, x, args);
     args.from = &element;
+    if constexpr (kHasCuda) {
+      if (exec.device().is_cuda()) return cuda::fill(args, exec);
+    }
     cpu::fill(args, exec);
   });
 }
@@ -117,14 +134,17 @@ void sum_rows(const SumRowsArgs& args, Exec& exec) {
   check_rows("sum_rows", "x", args.x);
   check_tensor("sum_rows", "out", args.out, accumulate_dtype(args.x.dtype()), Shape{args.x.dim(-1)}, exec);
   check_contiguous("sum_rows", "out", args.out);
-  cpu::sum_rows({.dtype = args.x.dtype(),
-                 .x = args.x.raw(),
-                 .out = args.out.raw(),
-                 .rows = args.x.rows(),
-                 .cols = args.x.dim(-1),
-                 .x_stride = args.x.row_stride(),
-                 .accumulate = args.accumulate},
-                exec);
+  const cpu::SumRowsArgs sum{.dtype = args.x.dtype(),
+                             .x = args.x.raw(),
+                             .out = args.out.raw(),
+                             .rows = args.x.rows(),
+                             .cols = args.x.dim(-1),
+                             .x_stride = args.x.row_stride(),
+                             .accumulate = args.accumulate};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::sum_rows(sum, exec);
+  }
+  cpu::sum_rows(sum, exec);
 }
 
 }  // namespace megalith

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/gemm.h"
+#include "megalith/kernels/cuda/gemm.h"
 
 namespace megalith {
 namespace {
@@ -53,19 +55,22 @@ void gemm(const GemmArgs& args, Exec& exec) {
   for (const Tensor* tensor : {&args.a, &args.b, &args.c})
     MG_CHECK(tensor->device() == exec.device(), "gemm: a tensor of {} on {}", tensor->device().name(),
              exec.device().name());
-  cpu::gemm({c.rows,
-             c.columns,
-             k,
-             {args.a.raw(), a.row_stride, transpose_a},
-             {args.b.raw(), b.row_stride, transpose_b},
-             dtype,
-             args.c.dtype(),
-             args.c.raw(),
-             c.row_stride,
-             bias,
-             args.alpha,
-             args.beta},
-            exec);
+  const cpu::GemmProblem problem{c.rows,
+                                 c.columns,
+                                 k,
+                                 {args.a.raw(), a.row_stride, transpose_a},
+                                 {args.b.raw(), b.row_stride, transpose_b},
+                                 dtype,
+                                 args.c.dtype(),
+                                 args.c.raw(),
+                                 c.row_stride,
+                                 bias,
+                                 args.alpha,
+                                 args.beta};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::gemm(problem, exec);
+  }
+  cpu::gemm(problem, exec);
 }
 
 }  // namespace megalith

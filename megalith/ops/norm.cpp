@@ -1,6 +1,8 @@
 #include "megalith/ops/norm.h"
 
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/norm.h"
+#include "megalith/kernels/cuda/norm.h"
 #include "megalith/ops/check.h"
 
 namespace megalith {
@@ -37,24 +39,27 @@ void norm(const NormArgs& args, Exec& exec) {
   if (is_layer_norm) check_vector(kOp, "mean", args.mean, accumulate_dtype(dtype), x.rows(), exec);
   check_vector(kOp, "rstd", args.rstd, accumulate_dtype(dtype), x.rows(), exec);
 
-  cpu::norm({.dtype = dtype,
-             .subtract_mean = is_layer_norm,
-             .rows = x.rows(),
-             .cols = x.dim(-1),
-             .x = x.raw(),
-             .residual = raw_or_null(args.residual),
-             .weight = args.weight.raw(),
-             .bias = raw_or_null(args.bias),
-             .eps = args.eps,
-             .sum = raw_or_null(args.sum),
-             .y = args.y.raw(),
-             .mean = raw_or_null(args.mean),
-             .rstd = args.rstd.raw(),
-             .x_stride = x.row_stride(),
-             .residual_stride = row_stride_or_zero(args.residual),
-             .sum_stride = row_stride_or_zero(args.sum),
-             .y_stride = args.y.row_stride()},
-            exec);
+  const cpu::NormArgs rows{.dtype = dtype,
+                           .subtract_mean = is_layer_norm,
+                           .rows = x.rows(),
+                           .cols = x.dim(-1),
+                           .x = x.raw(),
+                           .residual = raw_or_null(args.residual),
+                           .weight = args.weight.raw(),
+                           .bias = raw_or_null(args.bias),
+                           .eps = args.eps,
+                           .sum = raw_or_null(args.sum),
+                           .y = args.y.raw(),
+                           .mean = raw_or_null(args.mean),
+                           .rstd = args.rstd.raw(),
+                           .x_stride = x.row_stride(),
+                           .residual_stride = row_stride_or_zero(args.residual),
+                           .sum_stride = row_stride_or_zero(args.sum),
+                           .y_stride = args.y.row_stride()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::norm(rows, exec);
+  }
+  cpu::norm(rows, exec);
 }
 
 void norm_backward(const NormBackwardArgs& args, Exec& exec) {
@@ -75,25 +80,28 @@ void norm_backward(const NormBackwardArgs& args, Exec& exec) {
   MG_CHECK(is_layer_norm || !args.d_bias.defined(), "norm_backward: RMSNorm has no bias");
   if (args.d_bias.defined()) check_vector(kOp, "d_bias", args.d_bias, sum_dtype, x.dim(-1), exec);
 
-  cpu::norm_backward({.dtype = dtype,
-                      .subtract_mean = is_layer_norm,
-                      .accumulate = args.accumulate,
-                      .rows = x.rows(),
-                      .cols = x.dim(-1),
-                      .d_y = args.d_y.raw(),
-                      .d_sum = raw_or_null(args.d_sum),
-                      .x = x.raw(),
-                      .weight = args.weight.raw(),
-                      .mean = raw_or_null(args.mean),
-                      .rstd = args.rstd.raw(),
-                      .d_x = args.d_x.raw(),
-                      .d_weight = raw_or_null(args.d_weight),
-                      .d_bias = raw_or_null(args.d_bias),
-                      .d_y_stride = args.d_y.row_stride(),
-                      .d_sum_stride = row_stride_or_zero(args.d_sum),
-                      .x_stride = x.row_stride(),
-                      .d_x_stride = args.d_x.row_stride()},
-                     exec);
+  const cpu::NormBackwardArgs rows{.dtype = dtype,
+                                   .subtract_mean = is_layer_norm,
+                                   .accumulate = args.accumulate,
+                                   .rows = x.rows(),
+                                   .cols = x.dim(-1),
+                                   .d_y = args.d_y.raw(),
+                                   .d_sum = raw_or_null(args.d_sum),
+                                   .x = x.raw(),
+                                   .weight = args.weight.raw(),
+                                   .mean = raw_or_null(args.mean),
+                                   .rstd = args.rstd.raw(),
+                                   .d_x = args.d_x.raw(),
+                                   .d_weight = raw_or_null(args.d_weight),
+                                   .d_bias = raw_or_null(args.d_bias),
+                                   .d_y_stride = args.d_y.row_stride(),
+                                   .d_sum_stride = row_stride_or_zero(args.d_sum),
+                                   .x_stride = x.row_stride(),
+                                   .d_x_stride = args.d_x.row_stride()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::norm_backward(rows, exec);
+  }
+  cpu::norm_backward(rows, exec);
 }
 
 }  // namespace megalith

@@ -1,6 +1,8 @@
 #include "megalith/ops/rope.h"
 
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/rope.h"
+#include "megalith/kernels/cuda/rope.h"
 #include "megalith/ops/check.h"
 
 namespace megalith {
@@ -22,22 +24,25 @@ void rope(const RopeArgs& args, Exec& exec) {
   check_tensor("rope", "positions", args.positions, DType::kI32, Shape{x.dim(0)}, exec);
   check_contiguous("rope", "positions", args.positions);
   const int32_t* positions = args.positions.data<int32_t>();
+  const cpu::RopeArgs turn{.dtype = x.dtype(),
+                           .x = x.raw(),
+                           .tokens = x.dim(0),
+                           .heads = x.dim(1),
+                           .pairs = pairs,
+                           .token_stride = x.stride(0),
+                           .head_stride = x.stride(1),
+                           .cos = args.cos.raw(),
+                           .sin = args.sin.raw(),
+                           .positions = positions,
+                           .inverse = args.direction == RopeDirection::kBackward};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::rope(turn, num_positions, exec);
+  }
   for (int64_t t = 0; t < x.dim(0); ++t) {
     MG_CHECK(positions[t] >= 0 && positions[t] < num_positions,
              "rope: position {} of token {} is outside the table of {}", positions[t], t, num_positions);
   }
-  cpu::rope({.dtype = x.dtype(),
-             .x = x.raw(),
-             .tokens = x.dim(0),
-             .heads = x.dim(1),
-             .pairs = pairs,
-             .token_stride = x.stride(0),
-             .head_stride = x.stride(1),
-             .cos = args.cos.raw(),
-             .sin = args.sin.raw(),
-             .positions = positions,
-             .inverse = args.direction == RopeDirection::kBackward},
-            exec);
+  cpu::rope(turn, exec);
 }
 
 }  // namespace megalith

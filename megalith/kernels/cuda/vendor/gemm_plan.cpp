@@ -1,0 +1,109 @@
+#include "megalith/kernels/cuda/vendor/gemm_plan.h"
+
+namespace megalith::cuda {
+namespace {
+
+cudaDataType_t cuda_type(DType dtype) {
+  switch (dtype) {
+    case DType::kF64:
+      return CUDA_R_64F;
+    case DType::kBF16:
+      return CUDA_R_16BF;
+    case DType::kF16:
+      return CUDA_R_16F;
+    default:
+      return CUDA_R_32F;
+  }
+}
+
+// `rows` and `columns` as the matrix lies, row by row.
+cublasLtMatrixLayout_t row_major(DType dtype, int64_t rows, int64_t columns, int64_t row_stride) {
+  cublasLtMatrixLayout_t layout = nullptr;
+  MG_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout, cuda_type(dtype), static_cast<uint64_t>(columns),
+                                             static_cast<uint64_t>(rows), row_stride));
+  return layout;
+}
+
+template <class T>
+void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const T& value) {
+  MG_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value));
+}
+
+template <class T>
+void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttributes_t attribute,
+         const T& value) {
+  MG_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value));
+}
+
+template <class T>
+T get(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_t attribute) {
+  T value{};
+  cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, nullptr);
+  return value;
+}
+
+}  // namespace
+
+GemmPlan::GemmPlan(const GemmKey& key, cublasLtHandle_t handle, int64_t workspace_limit) : key_(key) {
+  const bool is_f64 = key.dtype == DType::kF64;
+  MG_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation_, is_f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
+                                           is_f64 ? CUDA_R_64F : CUDA_R_32F));
+  set(operation_, CUBLASLT_MATMUL_DESC_TRANSA, key.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(operation_, CUBLASLT_MATMUL_DESC_TRANSB, key.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+  if (key.has_bias) {
+    set(operation_, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set(operation_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(key.out_dtype));
+  }
+  a_ = key.transpose_a ? row_major(key.dtype, key.k, key.m, key.a_stride)
+                       : row_major(key.dtype, key.m, key.k, key.a_stride);
+  b_ = key.transpose_b ? row_major(key.dtype, key.n, key.k, key.b_stride)
+                       : row_major(key.dtype, key.k, key.n, key.b_stride);
+  c_ = row_major(key.out_dtype, key.m, key.n, key.c_stride);
+
+  cublasLtMatmulPreference_t preference = nullptr;
+  MG_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
+  set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(workspace_limit));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(key.b_alignment));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(key.a_alignment));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(key.c_alignment));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(key.c_alignment));
+  int found = 0;
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(handle, operation_, b_, a_, c_, c_, preference, 1, &choice_, &found);
+  cublasLtMatmulPreferenceDestroy(preference);
+  MG_CHECK(
+      status == CUBLAS_STATUS_SUCCESS && found > 0,
+      "gemm: cuBLASLt has no algorithm for {} ({}); use sizes and strides that are multiples of 16 bytes",
+      describe(), cublasLtGetStatusString(status));
+}
+
+GemmPlan::~GemmPlan() {
+  for (cublasLtMatrixLayout_t layout : {a_, b_, c_}) {
+    if (layout != nullptr) cublasLtMatrixLayoutDestroy(layout);
+  }
+  if (operation_ != nullptr) cublasLtMatmulDescDestroy(operation_);
+}
+
+void GemmPlan::run(const Call& call, cublasLtHandle_t handle) const {
+  if (key_.has_bias) set(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, call.bias);
+  const float alpha = static_cast<float>(call.alpha), beta = static_cast<float>(call.beta);
+  const bool is_f64 = key_.dtype == DType::kF64;
+  MG_CUBLAS_CHECK(cublasLtMatmul(handle, operation_, is_f64 ? static_cast<const void*>(&call.alpha) : &alpha,
+                                 call.b, b_, call.a, a_,
+                                 is_f64 ? static_cast<const void*>(&call.beta) : &beta, call.c, c_, call.c,
+                                 c_, &choice_.algo, call.workspace, choice_.workspaceSize, call.stream));
+}
+
+std::string GemmPlan::describe() const {
+  const cublasLtMatmulAlgo_t& algo = choice_.algo;
+  return fmt::format(
+      "{}x{}x{} {}{} {} -> {}{}{}, strides {} {} {}: algorithm {}, tile {}, stages {}, split-k {}, {} waves, "
+      "workspace {}",
+      key_.m, key_.n, key_.k, key_.transpose_a ? 'T' : 'N', key_.transpose_b ? 'T' : 'N', name_of(key_.dtype),
+      name_of(key_.out_dtype), key_.has_bias ? " + bias" : "", key_.reads_c ? " + C" : "", key_.a_stride,
+      key_.b_stride, key_.c_stride, get<int>(algo, CUBLASLT_ALGO_CONFIG_ID),
+      get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_TILE_ID), get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_STAGES_ID),
+      get<int32_t>(algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM), choice_.wavesCount, choice_.workspaceSize);
+}
+
+}  // namespace megalith::cuda

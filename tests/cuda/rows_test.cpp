@@ -1,0 +1,254 @@
+// Passes over rows: elementwise ops, activations, dropout, norms, rope.
+
+#include "megalith/ops/activation.h"
+#include "megalith/ops/dropout.h"
+#include "megalith/ops/norm.h"
+#include "megalith/ops/random_fill.h"
+#include "megalith/ops/rope.h"
+
+#include "tests/cuda/twins.h"
+
+namespace megalith {
+namespace {
+
+using conformance::kFloatTypes;
+using conformance::kLayouts;
+using conformance::Layout;
+using testing::row_shapes;
+using testing::Twins;
+
+// Every dtype, shape and layout.
+template <class Body>
+void for_each_case(const Body& body) {
+  Twins twins;
+  for (const DType dtype : kFloatTypes) {
+    for (const Shape& shape : row_shapes()) {
+      for (const Layout layout : kLayouts) {
+        SCOPED_TRACE(std::string(name_of(dtype)) + " " + shape.str() +
+                     (layout == Layout::kContiguous ? "" : " padded"));
+        body(twins, dtype, shape, layout);
+      }
+    }
+  }
+}
+
+DType sum_type(DType dtype) {
+  return dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+}
+
+TEST(CudaRows, AddScaleAndSum) {
+  for_each_case([](Twins& t, DType dtype, const Shape& shape, Layout layout) {
+    const auto a = t.random(shape, dtype, 1, layout), b = t.random(shape, dtype, 2, layout);
+    const auto out = t.poisoned(shape, dtype, layout);
+    add(a.cpu, b.cpu, out.cpu, t.cpu());
+    add(a.gpu, b.gpu, out.gpu, t.gpu());
+    Twins::expect_equal(out, "add");
+    scale_in_place(out.cpu, 0.75, t.cpu());
+    scale_in_place(out.gpu, 0.75, t.gpu());
+    Twins::expect_equal(out, "scale_in_place");
+    const auto factors = t.random({shape[0]}, sum_type(dtype), 3);
+    scale_rows(a.cpu, factors.cpu, out.cpu, t.cpu());
+    scale_rows(a.gpu, factors.gpu, out.gpu, t.gpu());
+    Twins::expect_equal(out, "scale_rows");
+    const auto sums = t.random({shape[1]}, sum_type(dtype), 4);
+    for (const bool accumulate : {true, false}) {
+      sum_rows({.x = a.cpu, .out = sums.cpu, .accumulate = accumulate}, t.cpu());
+      sum_rows({.x = a.gpu, .out = sums.gpu, .accumulate = accumulate}, t.gpu());
+      Twins::expect_close(sums, shape[0] + 1, 1, "sum_rows");
+    }
+  });
+}
+
+TEST(CudaRows, CopyConvertsAndWalksStrides) {
+  Twins t;
+  for (const DType from : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
+    for (const DType to : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
+      for (const Shape& shape : row_shapes()) {
+        SCOPED_TRACE(std::string(name_of(from)) + " to " + name_of(to) + " " + shape.str());
+        const auto x = t.random(shape, from, 5);
+        const auto same = t.poisoned(shape, to, Layout::kPaddedRows);
+        copy(x.cpu, same.cpu, t.cpu());
+        copy(x.gpu, same.gpu, t.gpu());
+        Twins::expect_equal(same, "copy");
+        const auto turned = t.poisoned({shape[1], shape[0]}, to);
+        copy(x.cpu.transpose(0, 1), turned.cpu, t.cpu());
+        copy(x.gpu.transpose(0, 1), turned.gpu, t.gpu());
+        Twins::expect_equal(turned, "transposed copy");
+      }
+    }
+  }
+  const auto ids = t.ids(77, 1000, 6);
+  const auto kept = t.of(std::vector<double>(77, -1), {77}, DType::kI32);
+  copy(ids.cpu, kept.cpu, t.cpu());
+  copy(ids.gpu, kept.gpu, t.gpu());
+  Twins::expect_equal(kept, "i32");
+  fill(kept.gpu, 7, t.gpu());
+  EXPECT_EQ(to_vector<int32_t>(kept.gpu), std::vector<int32_t>(77, 7));
+}
+
+TEST(CudaRows, Activations) {
+  constexpr ActivationKind kKinds[] = {
+      ActivationKind::kGelu, ActivationKind::kGeluErf, ActivationKind::kRelu,  ActivationKind::kSquaredRelu,
+      ActivationKind::kSilu, ActivationKind::kSwiglu,  ActivationKind::kGeglu,
+  };
+  for_each_case([&](Twins& t, DType dtype, const Shape& shape, Layout layout) {
+    for (const ActivationKind kind : kKinds) {
+      Shape wide = shape;
+      if (is_gated(kind)) wide.set(-1, 2 * shape[-1]);
+      const auto x = t.random(wide, dtype, 7, layout);
+      scale_in_place(x.cpu, 6, t.cpu());  // tails too
+      scale_in_place(x.gpu, 6, t.gpu());
+      const auto d_y = t.random(shape, dtype, 8, layout);
+      const auto y = t.poisoned(shape, dtype, layout);
+      activation(kind, x.cpu, y.cpu, t.cpu());
+      activation(kind, x.gpu, y.gpu, t.gpu());
+      Twins::expect_close(y, 4, 36, "activation");
+      const auto d_x = t.poisoned(wide, dtype, layout);
+      activation_backward(kind, x.cpu, d_y.cpu, d_x.cpu, t.cpu());
+      activation_backward(kind, x.gpu, d_y.gpu, d_x.gpu, t.gpu());
+      Twins::expect_close(d_x, 4, 36, "activation_backward");
+    }
+  });
+}
+
+TEST(CudaRows, DropoutDrawsTheSameMask) {
+  for_each_case([](Twins& t, DType dtype, const Shape& shape, Layout layout) {
+    const auto x = t.random(shape, dtype, 9, layout);
+    const auto y = t.poisoned(shape, dtype, layout);
+    const RngKey rng{11, 12};
+    dropout({.x = x.cpu, .y = y.cpu, .probability = 0.3, .rng = rng}, t.cpu());
+    dropout({.x = x.gpu, .y = y.gpu, .probability = 0.3, .rng = rng}, t.gpu());
+    Twins::expect_equal(y, "dropout");
+  });
+}
+
+TEST(CudaRows, FillNormal) {
+  Twins t;
+  for (const DType dtype : kFloatTypes) {
+    for (const int64_t first : {0, 5, 1000003}) {
+      const auto x = t.poisoned({1003}, dtype);
+      const RngKey rng{5, 6};
+      fill_normal({.x = x.cpu, .mean = 0.5, .std = 2, .rng = rng, .first_element = first}, t.cpu());
+      fill_normal({.x = x.gpu, .mean = 0.5, .std = 2, .rng = rng, .first_element = first}, t.gpu());
+      // The deviate itself is rounded to f32 before it is scaled.
+      conformance::expect_close(x.gpu, conformance::values_of(x.cpu),
+                                {2 * conformance::unit_roundoff(dtype), 4 * 0x1p-22}, "fill_normal");
+    }
+  }
+}
+
+TEST(CudaRows, Norms) {
+  for_each_case([](Twins& t, DType dtype, const Shape& shape, Layout layout) {
+    for (const NormKind kind : {NormKind::kRmsNorm, NormKind::kLayerNorm}) {
+      for (const bool has_residual : {false, true}) {
+        const bool is_layer = kind == NormKind::kLayerNorm;
+        const DType sums = sum_type(dtype);
+        const Twins::Pair none;
+        const auto x = t.random(shape, dtype, 13, layout);
+        const auto residual = has_residual ? t.random(shape, dtype, 14, layout) : none;
+        const auto sum = has_residual ? t.poisoned(shape, dtype, layout) : none;
+        const auto weight = t.random({shape[1]}, dtype, 15);
+        const auto bias = is_layer ? t.random({shape[1]}, dtype, 16) : none;
+        const auto y = t.poisoned(shape, dtype, layout);
+        const auto mean = is_layer ? t.poisoned({shape[0]}, sums) : none;
+        const auto rstd = t.poisoned({shape[0]}, sums);
+        // With one column LayerNorm divides by sqrt(eps) what is nothing but rounding.
+        const double eps = 0.01;
+        norm({.kind = kind,
+              .x = x.cpu,
+              .residual = residual.cpu,
+              .weight = weight.cpu,
+              .bias = bias.cpu,
+              .eps = eps,
+              .sum = sum.cpu,
+              .y = y.cpu,
+              .mean = mean.cpu,
+              .rstd = rstd.cpu},
+             t.cpu());
+        norm({.kind = kind,
+              .x = x.gpu,
+              .residual = residual.gpu,
+              .weight = weight.gpu,
+              .bias = bias.gpu,
+              .eps = eps,
+              .sum = sum.gpu,
+              .y = y.gpu,
+              .mean = mean.gpu,
+              .rstd = rstd.gpu},
+             t.gpu());
+        if (has_residual) Twins::expect_equal(sum, "sum");
+        Twins::expect_close(rstd, shape[1], 10, "rstd");
+        Twins::expect_close(y, shape[1], 4, "y");
+
+        const auto d_y = t.random(shape, dtype, 17, layout);
+        const auto d_sum = has_residual ? t.random(shape, dtype, 18, layout) : none;
+        const auto d_x = t.poisoned(shape, dtype, layout);
+        const auto d_weight = t.random({shape[1]}, sums, 19);
+        const auto d_bias = is_layer ? t.random({shape[1]}, sums, 20) : none;
+        const auto& input = has_residual ? sum : x;
+        for (const bool accumulate : {true, false}) {
+          norm_backward({.kind = kind,
+                         .d_y = d_y.cpu,
+                         .d_sum = d_sum.cpu,
+                         .x = input.cpu,
+                         .weight = weight.cpu,
+                         .mean = mean.cpu,
+                         .rstd = rstd.cpu,
+                         .d_x = d_x.cpu,
+                         .d_weight = d_weight.cpu,
+                         .d_bias = d_bias.cpu,
+                         .accumulate = accumulate},
+                        t.cpu());
+          norm_backward({.kind = kind,
+                         .d_y = d_y.gpu,
+                         .d_sum = d_sum.gpu,
+                         .x = input.gpu,
+                         .weight = weight.gpu,
+                         .mean = mean.gpu,
+                         .rstd = rstd.gpu,
+                         .d_x = d_x.gpu,
+                         .d_weight = d_weight.gpu,
+                         .d_bias = d_bias.gpu,
+                         .accumulate = accumulate},
+                        t.gpu());
+          Twins::expect_close(d_x, shape[1], 20, "d_x");
+          Twins::expect_close(d_weight, shape[0] + 1, 20, "d_weight");
+          if (is_layer) Twins::expect_close(d_bias, shape[0] + 1, 1, "d_bias");
+        }
+      }
+    }
+  });
+}
+
+TEST(CudaRows, Rope) {
+  Twins t;
+  for (const DType dtype : kFloatTypes) {
+    for (const int64_t pairs : {3, 8, 32}) {
+      for (const int64_t heads : {1, 3, 8}) {
+        const int64_t width = 64 + (pairs == 3 ? 3 : 0), tokens = 21, positions = 50;
+        const auto x = t.random({tokens, heads + 2, width}, dtype, 21);
+        const auto cosine = t.random({positions, pairs}, sum_type(dtype), 22);
+        const auto sine = t.random({positions, pairs}, sum_type(dtype), 23);
+        const auto places = t.ids(tokens, positions, 24);
+        for (const RopeDirection direction : {RopeDirection::kForward, RopeDirection::kBackward}) {
+          rope({.x = x.cpu.slice(1, 0, heads),
+                .cos = cosine.cpu,
+                .sin = sine.cpu,
+                .positions = places.cpu,
+                .direction = direction},
+               t.cpu());
+          rope({.x = x.gpu.slice(1, 0, heads),
+                .cos = cosine.gpu,
+                .sin = sine.gpu,
+                .positions = places.gpu,
+                .direction = direction},
+               t.gpu());
+          Twins::expect_close(x, 2, 2, "rope");
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace megalith
