@@ -130,6 +130,28 @@ TEST_F(CudaAttentionSpeed, Training) {
   }
 }
 
+// What a call costs the host while the device has other work.
+TEST_F(CudaAttentionSpeed, HostTimeOfACall) {
+  constexpr int kCalls = 200;
+  const Problem p({1, 128, 128, 4, 4, 64, 64}, DType::kBF16, *gpu_);
+  const cuda::CudnnAttention cudnn{DType::kBF16, p.view};
+  const auto report = [&](const char* name, const auto& work) {
+    work();
+    gpu_->synchronize();
+    const auto start = std::chrono::steady_clock::now();
+    for (int call = 0; call < kCalls; ++call) work();
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+    gpu_->synchronize();
+    std::printf("host time of a call: %s %.1f us\n", name, time.count() / kCalls * 1e6);
+  };
+  cuda::attention_cudnn(cudnn, *gpu_);
+  report("cudnn forward", [&] { cuda::attention_cudnn(cudnn, *gpu_); });
+  report("cudnn backward",
+         [&] { cuda::attention_cudnn_backward(cudnn, p.gradients, cuda::SumOrder::kAny, *gpu_); });
+  report("tiled forward",
+         [&] { cuda::launch_attention_tiled(p.view, cuda::ElementKind::kBF16, gpu_->cuda().stream()); });
+}
+
 TEST_F(CudaAttentionSpeed, Tiled) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     const auto kind = dtype == DType::kF32 ? cuda::ElementKind::kF32 : cuda::ElementKind::kBF16;

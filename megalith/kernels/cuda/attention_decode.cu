@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "megalith/kernels/cuda/attention_decode.h"
-#include "megalith/kernels/cuda/device/attention_tile.cuh"
+#include "megalith/kernels/cuda/device/attention_decode.cuh"
 
 namespace megalith::cuda {
 namespace {
@@ -12,7 +12,8 @@ constexpr int kThreads = 128;
 constexpr int kKeysAtOnce = 4;  // of one group of lanes: their loads are in flight together
 constexpr int kMaxRows = 8;     // query rows of one block
 constexpr int kBlocksPerSm = 4;
-constexpr int kMinKeysPerSplit = 64;
+constexpr int kMinKeysPerSplit = 128;
+constexpr int kMaxSplits = 1024;
 
 /// kLanes threads read one key row of up to kDim elements, kWords 16-byte words each.
 template <class T, int kDim>
@@ -47,16 +48,6 @@ __device__ void unpack_row(const uint4 (&words)[DecodeShape<T, kDim>::kWords],
   }
 }
 
-// Query row r of a kv head: head kv_head * group + r / queries, query r % queries. Partial results of a row
-// lie as [batch * kv_heads, rows, splits] times (head_dim sums, largest score, sum of weights), in powers of
-// two.
-struct Row {
-  int head, query;
-};
-__device__ Row row_at(const AttentionView& a, int kv_head, int row) {
-  return {kv_head * (a.heads / a.kv_heads) + row / a.queries, row % a.queries};
-}
-
 template <class T, int kDim, int kRows>
 __global__ void __launch_bounds__(kThreads)
     decode_kernel(AttentionView a, DecodeSplit split, float* partials) {
@@ -79,7 +70,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     const bool is_row = first_row + r < num_rows;
-    const Row row = row_at(a, kv_head, is_row ? first_row + r : 0);
+    const DecodeRow row = decode_row(a, kv_head, is_row ? first_row + r : 0);
     uint4 words[Shape::kWords];
     load_row<T, kDim>(head_base<T>(a.q, b, row.head) + row.query * a.q.token_stride, a.head_dim, lane, words);
     unpack_row<T, kDim>(words, q[r]);
@@ -155,47 +146,57 @@ __global__ void __launch_bounds__(kThreads)
     if (lane == 0) group_largest[group][r] = largest[r], group_total[group][r] = total[r];
   }
   __syncthreads();
-  const int width = a.head_dim + 2;
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * width; i += kThreads) {
-    const int r = i / width, d = i % width;
-    if (first_row + r >= num_rows) break;
-    float joint_largest = -INFINITY;
-    for (int g = 0; g < Shape::kGroups; ++g) joint_largest = fmaxf(joint_largest, group_largest[g][r]);
-    const float zero_point = joint_largest == -INFINITY ? 0 : joint_largest;
-    float sum = d == a.head_dim ? joint_largest : 0;
-    if (d != a.head_dim) {
-      for (int g = 0; g < Shape::kGroups; ++g)
-        sum += exp2f(group_largest[g][r] - zero_point) *
-               (d < a.head_dim ? group_out[g][r][d] : group_total[g][r]);
-    }
-    const int64_t place =
-        (static_cast<int64_t>(blockIdx.y) * num_rows + first_row + r) * split.splits + blockIdx.x;
-    partials[place * width + d] = sum;
-  }
+  const auto part = [&](int p, int r, int d) {
+    return d < a.head_dim ? group_out[p][r][d] : group_total[p][r];
+  };
+  write_decode_part<Shape::kGroups, kRows>(a, split, first_row, num_rows, group_largest, part, partials);
 }
 
-// One block a query row.
+// One block a query row. The factor of every split is worked out once, all at the same time.
 template <class T>
-__global__ void join_kernel(AttentionView a, DecodeSplit split, const float* partials) {
+__global__ void __launch_bounds__(kThreads)
+    join_kernel(AttentionView a, DecodeSplit split, const float* partials) {
+  __shared__ float factors[kMaxSplits];
+  __shared__ float warp_largest[kThreads / 32], warp_total[kThreads / 32];
+  const int thread = static_cast<int>(threadIdx.x);
   const int b = static_cast<int>(blockIdx.y) / a.kv_heads,
             kv_head = static_cast<int>(blockIdx.y) % a.kv_heads;
-  const Row row = row_at(a, kv_head, static_cast<int>(blockIdx.x));
+  const DecodeRow row = decode_row(a, kv_head, static_cast<int>(blockIdx.x));
   const int width = a.head_dim + 2;
   const float* parts =
       partials + (static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x) * split.splits * width;
-  float largest = -INFINITY, total = 0;
-  for (int s = 0; s < split.splits; ++s) largest = fmaxf(largest, parts[s * width + a.head_dim]);
+
+  float largest = -INFINITY;
+  for (int s = thread; s < split.splits; s += kThreads) {
+    factors[s] = parts[s * width + a.head_dim];
+    largest = fmaxf(largest, factors[s]);
+  }
+#pragma unroll
+  for (int lane = 16; lane > 0; lane /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lane));
+  if (thread % 32 == 0) warp_largest[thread / 32] = largest;
+  __syncthreads();
+  for (int w = 0; w < kThreads / 32; ++w) largest = fmaxf(largest, warp_largest[w]);
   const float zero_point = largest == -INFINITY ? 0 : largest;
-  for (int s = 0; s < split.splits; ++s)
-    total += exp2f(parts[s * width + a.head_dim] - zero_point) * parts[s * width + a.head_dim + 1];
+  float total = 0;
+  for (int s = thread; s < split.splits; s += kThreads) {
+    factors[s] = exp2f(factors[s] - zero_point);
+    total += factors[s] * parts[s * width + a.head_dim + 1];
+  }
+#pragma unroll
+  for (int lane = 16; lane > 0; lane /= 2) total += __shfl_xor_sync(~0u, total, lane);
+  if (thread % 32 == 0) warp_total[thread / 32] = total;
+  __syncthreads();
+  total = 0;
+  for (int w = 0; w < kThreads / 32; ++w) total += warp_total[w];
+
   T* out = head_base<T>(a.out, b, row.head) + row.query * a.out.token_stride;
-  for (int d = static_cast<int>(threadIdx.x); d < a.head_dim; d += static_cast<int>(blockDim.x)) {
+  for (int d = thread; d < a.head_dim; d += kThreads) {
     float sum = 0;
-    for (int s = 0; s < split.splits; ++s)
-      sum += exp2f(parts[s * width + a.head_dim] - zero_point) * parts[s * width + d];
+#pragma unroll 8
+    for (int s = 0; s < split.splits; ++s) sum += factors[s] * parts[s * width + d];
     out[d] = from_acc<T>(total == 0 ? 0 : sum / total);
   }
-  if (a.lse != nullptr && threadIdx.x == 0)
+  if (a.lse != nullptr && thread == 0)
     a.lse[(static_cast<int64_t>(b) * a.heads + row.head) * a.queries + row.query] =
         total == 0 ? -INFINITY : (largest + log2f(total)) * kLn2;
 }
@@ -211,26 +212,22 @@ template <class T, int kDim>
 void launch_rows(const AttentionView& a, const DecodeSplit& split, float* partials, cudaStream_t stream) {
   const int num_rows = a.heads / a.kv_heads * a.queries;
   if (num_rows == 1) return launch<T, kDim, 1>(a, split, partials, stream);
+  if (num_rows == 2) return launch<T, kDim, 2>(a, split, partials, stream);
   if (num_rows <= 4) return launch<T, kDim, 4>(a, split, partials, stream);
   launch<T, kDim, kMaxRows>(a, split, partials, stream);
 }
 
-template <class T>
-cudaError_t launch_for(const AttentionView& a, const DecodeSplit& split, float* partials,
-                       cudaStream_t stream) {
+cudaError_t launch_decode_f32(const AttentionView& a, const DecodeSplit& split, float* partials,
+                              cudaStream_t stream) {
   if (a.head_dim <= 32) {
-    launch_rows<T, 32>(a, split, partials, stream);
+    launch_rows<float, 32>(a, split, partials, stream);
   } else if (a.head_dim <= 64) {
-    launch_rows<T, 64>(a, split, partials, stream);
+    launch_rows<float, 64>(a, split, partials, stream);
   } else if (a.head_dim <= 128) {
-    launch_rows<T, 128>(a, split, partials, stream);
-  } else if (a.head_dim <= 256) {
-    launch_rows<T, 256>(a, split, partials, stream);
+    launch_rows<float, 128>(a, split, partials, stream);
   } else {
-    return cudaErrorInvalidValue;
+    launch_rows<float, 256>(a, split, partials, stream);
   }
-  const dim3 grid(a.heads / a.kv_heads * a.queries, a.batch * a.kv_heads);
-  join_kernel<T><<<grid, std::clamp((a.head_dim + 31) / 32 * 32, 32, 128), 0, stream>>>(a, split, partials);
   return cudaGetLastError();
 }
 
@@ -239,22 +236,28 @@ cudaError_t launch_for(const AttentionView& a, const DecodeSplit& split, float* 
 DecodeSplit split_decode(const AttentionView& view, int sm_count) {
   const int pairs = view.batch * view.kv_heads;
   const int wanted = (kBlocksPerSm * sm_count + pairs - 1) / pairs;
-  const int splits =
-      std::clamp(wanted, 1, std::max(1, (view.keys + kMinKeysPerSplit - 1) / kMinKeysPerSplit));
-  const int keys_per_split = ((view.keys + splits - 1) / splits + 31) / 32 * 32;
+  const int useful = (view.keys + kMinKeysPerSplit - 1) / kMinKeysPerSplit;
+  const int splits = std::clamp(wanted, 1, std::clamp(useful, 1, kMaxSplits));
+  const int keys_per_split = ((view.keys + splits - 1) / splits + 63) / 64 * 64;
   return {(view.keys + keys_per_split - 1) / keys_per_split, keys_per_split};
 }
 
 cudaError_t launch_attention_decode(const AttentionView& view, const DecodeSplit& split, float* partials,
                                     ElementKind kind, cudaStream_t stream) {
-  switch (kind) {
-    case ElementKind::kF32:
-      return launch_for<float>(view, split, partials, stream);
-    case ElementKind::kBF16:
-      return launch_for<Bf16>(view, split, partials, stream);
-    default:
-      return launch_for<__half>(view, split, partials, stream);
+  if (view.head_dim > 256) return cudaErrorInvalidValue;
+  const cudaError_t status = kind == ElementKind::kF32
+                                 ? launch_decode_f32(view, split, partials, stream)
+                                 : launch_decode_half(view, split, partials, kind, stream);
+  if (status != cudaSuccess) return status;
+  const dim3 grid(view.heads / view.kv_heads * view.queries, view.batch * view.kv_heads);
+  if (kind == ElementKind::kF32) {
+    join_kernel<float><<<grid, kThreads, 0, stream>>>(view, split, partials);
+  } else if (kind == ElementKind::kBF16) {
+    join_kernel<Bf16><<<grid, kThreads, 0, stream>>>(view, split, partials);
+  } else {
+    join_kernel<__half><<<grid, kThreads, 0, stream>>>(view, split, partials);
   }
+  return cudaGetLastError();
 }
 
 }  // namespace megalith::cuda

@@ -1,5 +1,5 @@
 #pragma once
-// defines: cuda::DecodeSplit, cuda::split_decode, cuda::launch_attention_decode
+// defines: cuda::DecodeSplit, cuda::split_decode, cuda::launch_attention_decode, cuda::launch_decode_half
 
 #include <cuda_runtime_api.h>
 
@@ -24,5 +24,10 @@ DecodeSplit split_decode(const AttentionView& view, int sm_count);
 /// a fixed order. Takes no dropout; rows must be aligned (AttentionView::is_aligned).
 cudaError_t launch_attention_decode(const AttentionView& view, const DecodeSplit& split, float* partials,
                                     ElementKind kind, cudaStream_t stream);
+
+/// The first of the two kernels for bf16 and f16, on the tensor cores: one query row uses as much of them as
+/// 16 do, and reading stays the limit.
+cudaError_t launch_decode_half(const AttentionView& view, const DecodeSplit& split, float* partials,
+                               ElementKind kind, cudaStream_t stream);
 
 }  // namespace megalith::cuda
