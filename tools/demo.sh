@@ -10,7 +10,9 @@ mkdir -p "$out"
 
 # Shows a command and runs it.
 run() {
-  printf '\n$ %s\n' "$*" >&2
+  printf '\n$' >&2
+  printf ' %q' "$@" >&2
+  printf '\n' >&2
   "$@"
 }
 
@@ -25,7 +27,7 @@ run "$megalith" preprocess "${corpus[@]}" --tokenizer-model "$out/tokenizer.json
 
 rm -rf "$out/run"
 summary=$(run "$megalith" train recipes/demo.yaml --data-path "$out/corpus_text_document" --tokenizer-model "$out/tokenizer.json" \
-  --save "$out/run" --load "$out/run" "$@")
+  --save "$out/run" "$@")
 echo "$summary" >&2
 
 run "$megalith" plot "$out/run" --title "Megalith demo: a small model learns C++" --out "$out/loss.svg" "$out/loss.png" >&2
