@@ -6,6 +6,7 @@
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
 #include "megalith/config/recipe.h"
+#include "megalith/core/choose_device.h"
 #include "megalith/tokenizer/tokenizer.h"
 #include "megalith/train/trainer.h"
 
@@ -58,7 +59,8 @@ void run_train(CommandLine& line) {
     return;
   }
 
-  Exec exec({.num_threads = static_cast<int>(config.train.num_threads),
+  Exec exec({.device = choose_device(config.train.device),
+             .num_threads = static_cast<int>(config.train.num_threads),
              .seed = static_cast<uint64_t>(config.data.seed)});
   // Without a tokenizer the last id ends documents, as with Megatron's NullTokenizer.
   const int32_t eod = tokenizer ? tokenizer->eod() : static_cast<int32_t>(config.model.vocab_size - 1);

@@ -21,7 +21,7 @@ void declare_fields(TrainConfig& c, FieldList& f) {
         {.help = "sequences of one step; 0: micro_batch_size", .min = 0, .main = true});
   f.add("tokenizer_model", c.tokenizer_model,
         {.help = "tokenizer.json of the data", .value_name = "FILE", .main = true});
-  f.add("device", c.device, {.help = "where to train", .allowed = {"cpu"}});
+  f.add("device", c.device, {.help = "where to train: auto (a GPU where there is one), cpu, cuda, cuda:N"});
   f.add("num_threads", c.num_threads,
         {.help = "threads of the CPU kernels; 0: OMP_NUM_THREADS or all cores", .min = 0});
   f.add("eval_interval", c.eval_interval,

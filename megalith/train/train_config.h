@@ -20,7 +20,7 @@ struct TrainConfig {
   int64_t global_batch_size = 0;  ///< 0: micro_batch_size
 
   std::string tokenizer_model;
-  std::string device = "cpu";
+  std::string device = "auto";
   int64_t num_threads = 0;
 
   int64_t eval_interval = 1000;
