@@ -7,6 +7,7 @@ std::vector<Command> commands() {
       // data
       tokenizer_train_command(),
       preprocess_command(),
+      data_merge_command(),
       data_inspect_command(),
       // training
       train_command(),

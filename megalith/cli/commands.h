@@ -14,6 +14,7 @@ Command plot_command();
 Command tokenizer_train_command();
 Command preprocess_command();
 Command data_inspect_command();
+Command data_merge_command();
 Command export_command();
 Command logits_command();
 Command train_command();

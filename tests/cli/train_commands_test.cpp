@@ -117,6 +117,15 @@ TEST_F(TrainCommands, PrintedConfigReadsBackToItself) {
   EXPECT_THAT(printed.out, HasSubstr("lr: 0.02"));
 }
 
+TEST_F(TrainCommands, MergedDataHasTheDocumentsOfBoth) {
+  const std::string data = at("data_text_document"), twice = at("twice_text_document");
+  const Outcome merged = run({"data", "merge", data, data, "--output-prefix", twice});
+  ASSERT_EQ(merged.status, 0) << merged.err;
+  EXPECT_EQ(merged.out, twice + "\n");
+  EXPECT_EQ(fs::file_size(twice + ".bin"), 2 * fs::file_size(data + ".bin"));
+  EXPECT_THAT(run({"data", "inspect", twice}).out, HasSubstr("120"));
+}
+
 TEST_F(TrainCommands, PlanTellsParametersAndMemory) {
   const Outcome plan = run({"plan", at("recipe.yaml")});
   ASSERT_EQ(plan.status, 0) << plan.err;
