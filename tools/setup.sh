@@ -13,7 +13,7 @@ packages=(
 is_known_system() {
   [ -r /etc/os-release ] || return 1
   # shellcheck source=/dev/null
-  (. /etc/os-release; case "$ID:$VERSION_ID" in debian:12 | ubuntu:24.04) exit 0 ;; *) exit 1 ;; esac)
+  (. /etc/os-release; case "${ID:-}:${VERSION_ID:-}" in debian:12 | ubuntu:24.04) exit 0 ;; *) exit 1 ;; esac)
 }
 
 missing_packages() {
