@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(kThreads)
   T* out = head_base<T>(a.out, b, row.head) + row.query * a.out.token_stride;
   for (int d = thread; d < a.head_dim; d += kThreads) {
     float sum = 0;
-#pragma unroll 8
+#pragma unroll 16
     for (int s = 0; s < split.splits; ++s) sum += factors[s] * parts[s * width + d];
     out[d] = from_acc<T>(total == 0 ? 0 : sum / total);
   }

@@ -11,7 +11,6 @@ namespace {
 // One tensor-core instruction: [16 rows, 16] times [16, 8 columns]. With g = lane / 4, t = lane % 4, a lane
 // holds of the left side the pairs 2t and 2t + 8 of rows g and g + 8, of the right side the pairs 2t and 2t +
 // 8 of column g, of the sums the columns 2t and 2t + 1 of rows g and g + 8.
-constexpr int kTileRows = 16;
 constexpr int kTileKeys = 16;  // of one warp at a time: both halves of the left side of the second product
 
 template <class T>
@@ -48,11 +47,12 @@ __device__ inline const uint32_t* registers_of(const uint4& word) {
 // The order of head_dim inside a product is free as long as both sides agree, so every lane reads whole
 // 16-byte words: of a query or key row the words t, t + 4, ...; of a value row the words g, g + 8, ..., whose
 // element j goes to the j-th product.
-template <class T, int kDim, int kWarps>
-__global__ void __launch_bounds__(kWarps * 32)
+template <class T, int kDim, int kWarps, int kHalves>
+__global__ void __launch_bounds__(kWarps * 32, kDim == 128 ? 3 : 4)
     decode_kernel(AttentionView a, DecodeSplit split, float* partials) {
-  constexpr int kChunks = kDim / 32, kBlocks = kDim / 64;
-  __shared__ float warp_out[kWarps][kTileRows][kDim];
+  constexpr int kChunks = kDim / 32, kBlocks = kDim / 64, kTileRows = 8 * kHalves;
+  constexpr int kStride = kDim + 8;  // rows of a quarter warp's pairs meet different banks
+  __shared__ float warp_out[kWarps][kTileRows][kStride];
   __shared__ float warp_largest[kWarps][kTileRows], warp_total[kWarps][kTileRows];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int g = lane / 4, t = lane % 4;
@@ -63,10 +63,10 @@ __global__ void __launch_bounds__(kWarps * 32)
   const int first_key = static_cast<int>(blockIdx.x) * split.keys_per_split;
   const int last_key = min(first_key + split.keys_per_split, a.keys);
 
-  uint4 q[2][kChunks];  // rows g and g + 8
-  VisibleKeys visible[2];
+  uint4 q[kHalves][kChunks];  // rows g and g + 8
+  VisibleKeys visible[kHalves];
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < kHalves; ++i) {
     const int index = first_row + g + 8 * i;
     const DecodeRow row = decode_row(a, kv_head, index < num_rows ? index : 0);
     const T* from = head_base<T>(a.q, b, row.head) + row.query * a.q.token_stride;
@@ -78,8 +78,10 @@ __global__ void __launch_bounds__(kWarps * 32)
     }
   }
 
-  float out[kBlocks][8][4] = {};
-  float largest[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
+  float out[kBlocks][8][2 * kHalves] = {};
+  float largest[kHalves], total[kHalves];
+#pragma unroll
+  for (int i = 0; i < kHalves; ++i) largest[i] = -INFINITY, total[i] = 0;
   const float scale = a.scale * kLog2E;
   const T* k = head_base<T>(a.k, b, kv_head);
   const T* v = head_base<T>(a.v, b, kv_head);
@@ -109,8 +111,9 @@ __global__ void __launch_bounds__(kWarps * 32)
     for (int c = 0; c < kChunks; ++c) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const uint32_t left[4] = {registers_of(q[0][c])[2 * half], registers_of(q[1][c])[2 * half],
-                                  registers_of(q[0][c])[2 * half + 1], registers_of(q[1][c])[2 * half + 1]};
+        const uint32_t* low = registers_of(q[0][c]) + 2 * half;
+        const uint32_t* high = registers_of(q[kHalves - 1][c]) + 2 * half;
+        const uint32_t left[4] = {low[0], kHalves == 2 ? high[0] : 0, low[1], kHalves == 2 ? high[1] : 0};
 #pragma unroll
         for (int u = 0; u < 2; ++u)
           multiply_add<T>(scores[u], left, registers_of(k_words[u][c])[2 * half],
@@ -118,9 +121,9 @@ __global__ void __launch_bounds__(kWarps * 32)
       }
     }
 
-    float factors[2];
+    float factors[kHalves];
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < kHalves; ++i) {
       float new_largest = largest[i];
 #pragma unroll
       for (int u = 0; u < 2; ++u) {
@@ -150,8 +153,11 @@ __global__ void __launch_bounds__(kWarps * 32)
       }
     }
 
-    const uint32_t weights[4] = {pack<T>(scores[0][0], scores[0][1]), pack<T>(scores[0][2], scores[0][3]),
-                                 pack<T>(scores[1][0], scores[1][1]), pack<T>(scores[1][2], scores[1][3])};
+    uint32_t weights[4] = {};
+#pragma unroll
+    for (int u = 0; u < 2; ++u)
+#pragma unroll
+      for (int i = 0; i < kHalves; ++i) weights[2 * u + i] = pack<T>(scores[u][2 * i], scores[u][2 * i + 1]);
 #pragma unroll
     for (int c = 0; c < kBlocks; ++c) {
 #pragma unroll
@@ -162,15 +168,18 @@ __global__ void __launch_bounds__(kWarps * 32)
             __byte_perm(registers_of(v_words[0][c])[j / 2], registers_of(v_words[1][c])[j / 2], select);
         const uint32_t right1 =
             __byte_perm(registers_of(v_words[2][c])[j / 2], registers_of(v_words[3][c])[j / 2], select);
+        float sums[4] = {};
 #pragma unroll
-        for (int i = 0; i < 4; ++i) out[c][j][i] *= factors[i / 2];
-        multiply_add<T>(out[c][j], weights, right0, right1);
+        for (int i = 0; i < 2 * kHalves; ++i) sums[i] = out[c][j][i] * factors[i / 2];
+        multiply_add<T>(sums, weights, right0, right1);
+#pragma unroll
+        for (int i = 0; i < 2 * kHalves; ++i) out[c][j][i] = sums[i];
       }
     }
   }
 
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < kHalves; ++i) {
     total[i] += __shfl_xor_sync(~0u, total[i], 1);
     total[i] += __shfl_xor_sync(~0u, total[i], 2);
     if (t == 0) warp_largest[warp][g + 8 * i] = largest[i], warp_total[warp][g + 8 * i] = total[i];
@@ -178,13 +187,13 @@ __global__ void __launch_bounds__(kWarps * 32)
     for (int c = 0; c < kBlocks; ++c)
 #pragma unroll
       for (int j = 0; j < 8; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e)
-          warp_out[warp][g + 8 * i][64 * c + 8 * (2 * t + e) + j] = out[c][j][2 * i + e];
+        // Columns in the order of the products: 64 c + 8 j + n for element 64 c + 8 n + j.
+        *reinterpret_cast<float2*>(&warp_out[warp][g + 8 * i][64 * c + 8 * j + 2 * t]) =
+            make_float2(out[c][j][2 * i], out[c][j][2 * i + 1]);
   }
   __syncthreads();
   const auto part = [&](int w, int row, int d) {
-    return d < a.head_dim ? warp_out[w][row][d] : warp_total[w][row];
+    return d < a.head_dim ? warp_out[w][row][d / 64 * 64 + d % 8 * 8 + d % 64 / 8] : warp_total[w][row];
   };
   write_decode_part<kWarps, kTileRows>(a, split, first_row, num_rows, warp_largest, part, partials);
 }
@@ -192,8 +201,13 @@ __global__ void __launch_bounds__(kWarps * 32)
 template <class T, int kDim, int kWarps>
 void launch(const AttentionView& a, const DecodeSplit& split, float* partials, cudaStream_t stream) {
   const int num_rows = a.heads / a.kv_heads * a.queries;
-  const dim3 grid(split.splits, a.batch * a.kv_heads, (num_rows + kTileRows - 1) / kTileRows);
-  decode_kernel<T, kDim, kWarps><<<grid, kWarps * 32, 0, stream>>>(a, split, partials);
+  if (num_rows <= 8) {
+    const dim3 grid(split.splits, a.batch * a.kv_heads);
+    decode_kernel<T, kDim, kWarps, 1><<<grid, kWarps * 32, 0, stream>>>(a, split, partials);
+  } else {
+    const dim3 grid(split.splits, a.batch * a.kv_heads, (num_rows + 15) / 16);
+    decode_kernel<T, kDim, kWarps, 2><<<grid, kWarps * 32, 0, stream>>>(a, split, partials);
+  }
 }
 
 template <class T>
