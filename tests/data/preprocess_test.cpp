@@ -120,7 +120,8 @@ TEST(Preprocess, OtherMistakesHaveTheirMessages) {
   rejects({.input = {directory / "none"}}, ToyTokenizer(), "none: there is no such file");
   rejects({.input = {directory / "a.txt"}, .json_keys = {"k", "k"}}, ToyTokenizer(), "\"k\" is given twice");
   rejects({.input = {}}, ToyTokenizer(), "no input");
-  rejects({.input = {directory.path().string()}, .extensions = {".rs"}}, ToyTokenizer(), "no file with extension .rs");
+  rejects({.input = {directory.path().string()}, .extensions = {".rs"}}, ToyTokenizer(),
+          "no file with extension .rs");
   rejects({.input = {directory / "empty.txt"}}, ToyTokenizer(), "no text");
   rejects({.input = {directory / "a.txt"}, .append_eod = true}, ToyTokenizer(257, -1),
           "no end-of-document token");
