@@ -2,6 +2,7 @@
 
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
+#include "megalith/cli/recipe_sections.h"
 #include "megalith/models/gpt/gpt_flops.h"
 #include "megalith/tokenizer/tokenizer.h"
 #include "megalith/train/memory_plan.h"
@@ -78,10 +79,7 @@ void run_plan(CommandLine& line) {
   PlanOptions options;
   RunConfig config;
   line.add("plan command", "Command", options);
-  line.add_recipe("model", "Model", config.model);
-  line.add_recipe("data", "Data", config.data);
-  line.add_recipe("optim", "Optimizer", config.optim);
-  line.add_recipe("train", "Training", config.train);
+  add_recipe_sections(line, config);
   if (!line.parse()) return;
   const bool has_tokenizer = !config.train.tokenizer_model.empty();
   complete(config, has_tokenizer ? load_tokenizer(config.train.tokenizer_model)->vocab_size() : 0);

@@ -5,6 +5,7 @@
 #include "megalith/base/stop_signal.h"
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
+#include "megalith/cli/recipe_sections.h"
 #include "megalith/config/recipe.h"
 #include "megalith/core/choose_device.h"
 #include "megalith/tokenizer/tokenizer.h"
@@ -43,10 +44,7 @@ void run_train(CommandLine& line) {
   TrainCommandOptions command;
   RunConfig config;
   line.add("train command", "Command", command);
-  line.add_recipe("model", "Model", config.model);
-  line.add_recipe("data", "Data", config.data);
-  line.add_recipe("optim", "Optimizer", config.optim);
-  line.add_recipe("train", "Training", config.train);
+  add_recipe_sections(line, config);
   if (!line.parse()) return;
 
   StopSignal stop;  // before any thread
