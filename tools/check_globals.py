@@ -22,6 +22,12 @@ READ_ONLY = re.compile(r"^\.data\.rel\.ro(\.|$)")
 SYMBOL = re.compile(r"^[0-9a-f]+ (.{7}) (\S+)\t([0-9a-f]+)\s+(?:\.hidden |\.internal |\.protected )?(.+)$")
 # What the compiler itself adds: for sanitizers, and pointers to the types that a catch names.
 COMPILER = re.compile(r"^(__odr_asan|__sanitizer|__asan|__tsan|__ubsan|\.L|\$|DW\.ref\.)")
+# What nvcc adds for its kernels, and what the inline functions of NVIDIA's headers keep.
+VENDOR = re.compile(
+    r"^(guard variable for )?(__device_stub__|__cuda|__nv_|_ZL?\d*__nv_|cudnn_frontend::|cub::|nvtx3::)"
+    r"|^(nvtxGlobals_v3|InitializeInjectionNvtx2_fnptr)$"
+)
+CUDA_FOLDER = re.compile(r"/kernels/cuda/")
 ONE_INSTRUCTION_SET = re.compile(r"/CMakeFiles/mg_\w+_avx\d+\.dir/")
 
 
@@ -50,7 +56,14 @@ def defined_symbols(objects: list[pathlib.Path]) -> Iterator[Symbol]:
             yield Symbol(place, flags, section, int(size, 16), name)
 
 
+def is_vendors(symbol: Symbol) -> bool:
+    is_stream_init = symbol.name == "std::__ioinit" and CUDA_FOLDER.search(symbol.place) is not None
+    return is_stream_init or VENDOR.match(symbol.name) is not None
+
+
 def is_mutable(symbol: Symbol) -> bool:
+    if is_vendors(symbol):
+        return False
     return bool(WRITABLE.match(symbol.section)) and not READ_ONLY.match(symbol.section) and symbol.bytes > 0
 
 
