@@ -46,8 +46,28 @@ __device__ inline ExpSum<T> block_exp_sum(ExpSum<T> sum, ExpSum<T>* shared) {
   return sum;
 }
 
+// Half of the largest block: several rows share a multiprocessor, and one's sums hide behind another's reads.
+constexpr int kMaxThreads = 512;
+
+// Calls work(col, vector) for a thread's vectors of a row. Several are read before the first is worked on,
+// which the compiler may not do itself, since work may write to the same row.
+template <int kCount, class T, class Work>
+__device__ inline void for_each_batch(const T* x, int64_t begin, int64_t step, int64_t columns,
+                                      const Work& work) {
+  constexpr int kBatch = 4;
+  int64_t col = begin;
+  for (; col + (kBatch - 1) * step < columns; col += kBatch * step) {
+    Vector<T, kCount> vectors[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) vectors[i] = load_vector<kCount>(x + col + i * step);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) work(col + i * step, vectors[i]);
+  }
+  for (; col < columns; col += step) work(col, load_vector<kCount>(x + col));
+}
+
 template <class T, int kCount>
-__global__ void cross_entropy_row(cpu::CrossEntropyRows args) {
+__global__ __launch_bounds__(kMaxThreads) void cross_entropy_row(cpu::CrossEntropyRows args) {
   using A = acc_t<T>;
   __shared__ ExpSum<T> shared[kWarp];
   const int64_t row = blockIdx.x;
@@ -66,10 +86,9 @@ __global__ void cross_entropy_row(cpu::CrossEntropyRows args) {
   }
 
   ExpSum<T> sum{-static_cast<A>(INFINITY), 0};
-#pragma unroll 2
-  for (int64_t col = begin; col < args.columns; col += step) {
+  const auto add_vector = [&](const Vector<T, kCount>& vector) {
     A value[kCount];
-    load_acc(x + col, value);
+    to_acc(vector, value);
     A top = sum.largest;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) top = value[i] > top ? value[i] : top;
@@ -77,13 +96,15 @@ __global__ void cross_entropy_row(cpu::CrossEntropyRows args) {
       // Only minus infinity so far adds nothing, but NaN must show.
 #pragma unroll
       for (int i = 0; i < kCount; ++i) sum.total += value[i] == top ? A(0) : value[i];
-      continue;
+      return;
     }
     A total = sum.total * exponential<T>(sum.largest - top);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) total += exponential<T>(value[i] - top);
     sum = {top, total};
-  }
+  };
+  for_each_batch<kCount>(x, begin, step, args.columns,
+                         [&](int64_t, const Vector<T, kCount>& vector) { add_vector(vector); });
   sum = block_exp_sum(sum, shared);
 
   const bool is_known = label < args.columns;
@@ -98,21 +119,20 @@ __global__ void cross_entropy_row(cpu::CrossEntropyRows args) {
   if (d_x == nullptr) return;
   __syncthreads();  // d_logits may be the logits: the label's has been read
   const A factor = is_known ? 1 / sum.total : static_cast<A>(NAN);
-#pragma unroll 2
-  for (int64_t col = begin; col < args.columns; col += step) {
+  for_each_batch<kCount>(x, begin, step, args.columns, [&](int64_t col, const Vector<T, kCount>& vector) {
     A value[kCount];
-    load_acc(x + col, value);
+    to_acc(vector, value);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) value[i] = exponential<T>(value[i] - sum.largest) * factor;
     store_acc(d_x + col, value);
-  }
+  });
   __syncthreads();
   if (threadIdx.x == 0 && is_known) d_x[label] = from_acc<T>(static_cast<A>(expm1(-exact_loss)));
 }
 
 template <class T, int kCount>
 void launch(const cpu::CrossEntropyRows& args, Exec& exec) {
-  const int threads = threads_for_row(args.columns / kCount);
+  const int threads = std::min(threads_for_row(args.columns / kCount), kMaxThreads);
   cross_entropy_row<T, kCount><<<narrow<unsigned>(args.rows), threads, 0, exec.cuda().stream()>>>(args);
   MG_CUDA_LAUNCHED();
 }

@@ -8,7 +8,7 @@ namespace {
 
 // With kOneVector every thread holds its only vector of the row in registers; else rows are read again.
 template <class T, int kCount, bool kOneVector>
-__global__ void norm_row(cpu::NormArgs args) {
+__global__ __launch_bounds__(kMaxRowThreads) void norm_row(cpu::NormArgs args) {
   using A = acc_t<T>;
   __shared__ A shared[kWarp];
   const int64_t row = blockIdx.x;

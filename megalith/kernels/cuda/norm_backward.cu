@@ -20,7 +20,9 @@ struct Partials {
 // A block walks a chunk of rows. With kOneVector a thread keeps its columns' sums in registers, else they
 // lie in the block's row of the partials.
 template <class T, int kCount, bool kOneVector>
-__global__ void backward_chunk(cpu::NormBackwardArgs args, int64_t chunk_rows, Partials<acc_t<T>> partials) {
+__global__ __launch_bounds__(kMaxRowThreads) void backward_chunk(cpu::NormBackwardArgs args,
+                                                                 int64_t chunk_rows,
+                                                                 Partials<acc_t<T>> partials) {
   using A = acc_t<T>;
   __shared__ A shared[2 * kWarp];
   const int64_t step = int64_t{blockDim.x} * kCount;

@@ -1,5 +1,6 @@
 #pragma once
-// defines: Bf16, acc_t, kVectorBytes, to_acc, from_acc, load_acc, store_acc, dispatch_device_float
+// defines: Bf16, acc_t, kVectorBytes, to_acc, from_acc, Vector, load_vector, load_acc, store_acc,
+// dispatch_device_float
 
 #include <cstdint>
 
@@ -52,10 +53,17 @@ struct alignas(sizeof(T) * kCount) Vector {
 
 /// kCount elements in one access; the place is aligned to their size.
 template <int kCount, class T>
-__device__ inline void load_acc(const T* place, acc_t<T> (&values)[kCount]) {
-  const Vector<T, kCount> vector = *reinterpret_cast<const Vector<T, kCount>*>(place);
+__device__ inline Vector<T, kCount> load_vector(const T* place) {
+  return *reinterpret_cast<const Vector<T, kCount>*>(place);
+}
+template <int kCount, class T>
+__device__ inline void to_acc(const Vector<T, kCount>& vector, acc_t<T> (&values)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) values[i] = to_acc(vector.element[i]);
+}
+template <int kCount, class T>
+__device__ inline void load_acc(const T* place, acc_t<T> (&values)[kCount]) {
+  to_acc(load_vector<kCount>(place), values);
 }
 template <int kCount, class T>
 __device__ inline void store_acc(T* place, const acc_t<T> (&values)[kCount]) {

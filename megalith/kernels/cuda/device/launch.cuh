@@ -1,5 +1,5 @@
 #pragma once
-// defines: MG_CUDA_LAUNCHED, VectorFit, launch_rows, threads_for_row
+// defines: MG_CUDA_LAUNCHED, VectorFit, launch_rows, kMaxRowThreads, threads_for_row
 
 #include <algorithm>
 #include <bit>
@@ -53,9 +53,13 @@ void launch_rows(const Work& work, int64_t rows, int64_t cols, Exec& exec) {
   MG_CUDA_LAUNCHED();
 }
 
-/// Whole warps, one thread for each vector of a row, 1024 at most.
+/// The most threads that threads_for_row() gives; kernels that walk rows are bounded by it, so that their
+/// registers suffice.
+constexpr int kMaxRowThreads = 1024;
+
+/// Whole warps, one thread for each vector of a row.
 inline int threads_for_row(int64_t vectors) {
-  return static_cast<int>(std::clamp<int64_t>(round_up<int64_t>(vectors, 32), 32, 1024));
+  return static_cast<int>(std::clamp<int64_t>(round_up<int64_t>(vectors, 32), 32, kMaxRowThreads));
 }
 
 }  // namespace megalith::cuda
