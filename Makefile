@@ -5,9 +5,11 @@
 #   make bench    benchmarks, each beside what it is compared with
 #   make format   repairs the formatting            make docs   reference of options, as docs/reference/options.md
 #   make clean    removes what was built
-# PRESET chooses the build: cpu (default), cpu-debug, cpu-asan, cpu-tsan.
+# PRESET chooses the build: cpu, cuda, cpu-debug, cpu-asan, cpu-tsan; default: cuda where a GPU and nvcc are, else cpu.
 
-PRESET ?= cpu
+HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -m1 -o '^GPU')
+HAS_NVCC := $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+PRESET ?= $(if $(and $(HAS_GPU),$(HAS_NVCC)),cuda,cpu)
 JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
 
