@@ -5,9 +5,10 @@
 
 namespace megalith {
 
-/// Turns SIGINT and SIGTERM into a question that a long job asks between two pieces of work. The signals are
-/// blocked in the thread that makes this object and in every thread started after it, so make it before any
-/// thread. After the first signal they are let through again: a second Ctrl-C ends the process at once.
+/// Turns SIGINT and SIGTERM into a question that a long job asks between two pieces of work. Make it and ask
+/// it in the main thread: the signals are blocked there and in every thread started after it, and threads
+/// that were there before (a library's) pass them on. After the first signal everything is as before this
+/// object: a second Ctrl-C ends the process at once.
 class StopSignal {
  public:
   StopSignal();
@@ -21,8 +22,12 @@ class StopSignal {
   int signal() const { return signal_; }
 
  private:
+  void restore();
+
   sigset_t blocked_{};
   sigset_t previous_{};
+  struct sigaction previous_interrupt_ {};
+  struct sigaction previous_terminate_ {};
   int signal_ = 0;
 };
 

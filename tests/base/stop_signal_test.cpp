@@ -1,5 +1,6 @@
 #include "megalith/base/stop_signal.h"
 
+#include <chrono>
 #include <csignal>
 #include <thread>
 
@@ -26,6 +27,18 @@ TEST(StopSignal, IsBlockedInThreadsStartedAfterIt) {
   StopSignal stop;
   std::jthread([] { ::raise(SIGTERM); }).join();  // pending on that thread alone: ends nobody
   std::jthread([] { ::kill(::getpid(), SIGTERM); }).join();
+  EXPECT_TRUE(stop.requested());
+}
+
+TEST(StopSignal, ThreadsThatWereThereBeforePassItOn) {
+  std::jthread before([](const std::stop_token& token) {
+    while (!token.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  StopSignal stop;
+  ::kill(::getpid(), SIGTERM);  // the kernel gives it to the thread that does not block it
+  for (int wait_ms = 0; wait_ms < 5000 && !stop.requested(); ++wait_ms) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   EXPECT_TRUE(stop.requested());
 }
 
