@@ -1,11 +1,20 @@
 #pragma once
-// defines: Linear
+// defines: Partition, Linear
 
 #include <string>
+#include <vector>
 
+#include "megalith/autograd/functions/collectives.h"
 #include "megalith/autograd/functions/linear.h"
+#include "megalith/parallel/mesh.h"
 
 namespace megalith {
+
+/// How tensor-parallel ranks share a weight [out, in] (Shoeybi et al. 2019, section 3). A column-parallel
+/// layer takes the whole x and gives each rank its share of the outputs; a row-parallel one takes each rank's
+/// share of x and gives the sum to all. Under sequence parallelism the whole x is gathered from the ranks'
+/// tokens, and the sum is scattered to them (Korthikanti et al. 2022).
+enum class Partition { kNone, kColumn, kRow };
 
 /// y = x W^T (+ b), weight [out, in], bias [out].
 class Linear {
@@ -16,19 +25,57 @@ class Linear {
     int64_t out_features = 0;
     double init_std = 0.02;
     bool has_bias = false;
+    Partition partition = Partition::kNone;
+    std::vector<int64_t> blocks = {};  ///< kColumn: blocks of outputs that are shared one by one; empty: one
   };
-  Linear(const Options& options, ParameterStore& store)
-      : weight_(&store.add({options.name + ".weight",
-                            {options.out_features, options.in_features},
-                            Init::normal(options.init_std)})),
-        bias_(options.has_bias ? &store.add({options.name + ".bias", {options.out_features}, Init::zeros()})
-                               : nullptr) {}
+  Linear(const Options& options, const Mesh& mesh, ParameterStore& store)
+      : partition_(options.partition), mesh_(&mesh) {
+    Shard shard;
+    if (partition_ != Partition::kNone)
+      shard = {.dim = partition_ == Partition::kColumn ? 0 : 1,
+               .index = mesh.tp().rank(),
+               .count = mesh.tp().size(),
+               .blocks = options.blocks};
+    weight_ = &store.add({.name = options.name + ".weight",
+                          .shape = {options.out_features, options.in_features},
+                          .init = Init::normal(options.init_std),
+                          .shard = shard});
+    if (!options.has_bias) return;
+    bias_ = &store.add({.name = options.name + ".bias",
+                        .shape = {options.out_features},
+                        .init = Init::zeros(),
+                        .shard = partition_ == Partition::kColumn ? shard : Shard{}});
+  }
 
-  Var forward(Tape& tape, const Var& x) const { return linear(tape, x, *weight_, bias_); }
+  /// Rows of x and y: all T tokens, or for x of kColumn and y of kRow this rank's T / tp under sequence
+  /// parallelism.
+  Var forward(Tape& tape, const Var& x) const {
+    Communicator& tp = mesh_->tp();
+    switch (partition_) {
+      case Partition::kColumn:
+        return linear(tape, whole_input(tape, x, *mesh_), *weight_, {bias_});
+      case Partition::kRow: {
+        const Var term = linear(tape, x, *weight_, {bias_, tp.rank() == 0});
+        return mesh_->is_sequence_parallel() ? reduce_scatter_rows(tape, term, tp)
+                                             : sum_over_ranks(tape, term, tp);
+      }
+      case Partition::kNone:
+        break;
+    }
+    return linear(tape, x, *weight_, {bias_});
+  }
+
+  /// The x of a column-parallel product: its gradient is the sum over the ranks.
+  static Var whole_input(Tape& tape, const Var& x, const Mesh& mesh) {
+    return mesh.is_sequence_parallel() ? all_gather_rows(tape, x, mesh.tp())
+                                       : copy_to_ranks(tape, x, mesh.tp());
+  }
 
  private:
+  Partition partition_;
+  const Mesh* mesh_;
   Parameter* weight_;
-  Parameter* bias_;
+  Parameter* bias_ = nullptr;
 };
 
 }  // namespace megalith

@@ -9,7 +9,7 @@
 namespace megalith {
 
 /// fc2(act(fc1(x))): linear_fc1 [F or 2F, H] with rows [gate | linear] for gated activations, linear_fc2 [H,
-/// F].
+/// F]. Tensor-parallel ranks share F.
 class Mlp {
  public:
   struct Options {
@@ -21,19 +21,22 @@ class Mlp {
     double fc1_init_std = 0.02;
     double fc2_init_std = 0.02;
   };
-  Mlp(const Options& options, ParameterStore& store)
+  Mlp(const Options& options, const Mesh& mesh, ParameterStore& store)
       : fc1_({.name = options.name + ".linear_fc1",
               .in_features = options.hidden_size,
               .out_features = options.ffn_hidden_size * (is_gated(options.activation) ? 2 : 1),
               .init_std = options.fc1_init_std,
-              .has_bias = options.has_bias},
-             store),
+              .has_bias = options.has_bias,
+              .partition = Partition::kColumn,
+              .blocks = std::vector<int64_t>(is_gated(options.activation) ? 2 : 1, options.ffn_hidden_size)},
+             mesh, store),
         fc2_({.name = options.name + ".linear_fc2",
               .in_features = options.ffn_hidden_size,
               .out_features = options.hidden_size,
               .init_std = options.fc2_init_std,
-              .has_bias = options.has_bias},
-             store),
+              .has_bias = options.has_bias,
+              .partition = Partition::kRow},
+             mesh, store),
         activation_(options.activation) {}
 
   /// x [T, H] -> [T, H].

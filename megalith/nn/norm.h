@@ -4,17 +4,24 @@
 #include <string>
 
 #include "megalith/autograd/functions/norm.h"
+#include "megalith/parallel/mesh.h"
 
 namespace megalith {
 
-/// RMSNorm (weight) or LayerNorm (weight and bias) over the hidden dimension.
+/// RMSNorm (weight) or LayerNorm (weight and bias) over the hidden dimension. Under sequence parallelism each
+/// rank sees its own tokens only.
 class Norm {
  public:
-  Norm(const std::string& name, NormKind kind, int64_t hidden_size, double eps, ParameterStore& store)
-      : weights_{
-            .kind = kind, .weight = &store.add({name + ".weight", {hidden_size}, Init::ones()}), .eps = eps} {
-    if (kind == NormKind::kLayerNorm)
-      weights_.bias = &store.add({name + ".bias", {hidden_size}, Init::zeros()});
+  Norm(const std::string& name, NormKind kind, int64_t hidden_size, double eps, const Mesh& mesh,
+       ParameterStore& store) {
+    const auto add = [&](const char* suffix, Init init) {
+      return &store.add({.name = name + suffix,
+                         .shape = {hidden_size},
+                         .init = init,
+                         .gradient_is_partial = mesh.is_sequence_parallel()});
+    };
+    weights_ = {.kind = kind, .weight = add(".weight", Init::ones()), .eps = eps};
+    if (kind == NormKind::kLayerNorm) weights_.bias = add(".bias", Init::zeros());
   }
 
   Var forward(Tape& tape, const Var& x) const { return norm(tape, x, weights_).y; }

@@ -8,27 +8,46 @@
 
 namespace megalith {
 
-SelfAttention::SelfAttention(const Options& options, ParameterStore& store)
+namespace {
+
+int64_t share(int64_t heads, const char* what, const Mesh& mesh) {
+  const int ranks = mesh.tp().size();
+  if (heads % ranks != 0)
+    throw UsageError(
+        fmt::format("{} {} cannot be shared by tensor_model_parallel_size {}", what, heads, ranks));
+  return heads / ranks;
+}
+
+}  // namespace
+
+SelfAttention::SelfAttention(const Options& options, const Mesh& mesh, ParameterStore& store)
     : options_(options),
+      mesh_(&mesh),
+      num_heads_(share(options.num_heads, "num_attention_heads", mesh)),
+      num_groups_(share(options.num_query_groups, "num_query_groups", mesh)),
       qkv_({.name = options.name + ".linear_qkv",
             .in_features = options.hidden_size,
             .out_features = (options.num_heads + 2 * options.num_query_groups) * options.head_dim,
             .init_std = options.qkv_init_std,
-            .has_bias = options.has_qkv_bias},
-           store),
+            .has_bias = options.has_qkv_bias,
+            .partition = Partition::kColumn,
+            .blocks = {options.num_heads * options.head_dim, options.num_query_groups * options.head_dim,
+                       options.num_query_groups * options.head_dim}},
+           mesh, store),
       proj_({.name = options.name + ".linear_proj",
              .in_features = options.num_heads * options.head_dim,
              .out_features = options.hidden_size,
              .init_std = options.proj_init_std,
-             .has_bias = options.has_proj_bias},
-            store) {}
+             .has_bias = options.has_proj_bias,
+             .partition = Partition::kRow},
+            mesh, store) {}
 
 Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
   Var qkv = qkv_.forward(tape, x);  // [T, (N + 2K) D]
   if (options_.rotary != nullptr) {
     const RopeTables tables{
         .cos = options_.rotary->cos, .sin = options_.rotary->sin, .positions = context.positions};
-    qkv = rope(tape, qkv, tables, options_.num_heads + options_.num_query_groups, options_.head_dim);
+    qkv = rope(tape, qkv, tables, num_heads_ + num_groups_, options_.head_dim);
   }
   const Var heads =
       context.cache != nullptr ? attend_with_cache(tape, context, qkv) : attend(tape, context, qkv);
@@ -36,22 +55,23 @@ Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const Var&
 }
 
 Var SelfAttention::attend(Tape& tape, const ForwardContext& context, const Var& qkv) const {
-  return attention(
-      tape, qkv,
-      {.batch = context.batch,
-       .num_heads = options_.num_heads,
-       .num_query_groups = options_.num_query_groups,
-       .head_dim = options_.head_dim,
-       .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
-       .first_key = context.first_key,
-       .dropout = context.is_training ? options_.dropout : 0,
-       .rng = context.rng.fold(static_cast<uint64_t>(options_.layer)).fold("attention_dropout")});
+  RngKey rng = context.rng.fold(static_cast<uint64_t>(options_.layer)).fold("attention_dropout");
+  if (mesh_->tp().size() > 1) rng = rng.fold(static_cast<uint64_t>(mesh_->tp().rank()));  // other heads
+  return attention(tape, qkv,
+                   {.batch = context.batch,
+                    .num_heads = num_heads_,
+                    .num_query_groups = num_groups_,
+                    .head_dim = options_.head_dim,
+                    .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
+                    .first_key = context.first_key,
+                    .dropout = context.is_training ? options_.dropout : 0,
+                    .rng = rng});
 }
 
 Var SelfAttention::attend_with_cache(Tape& tape, const ForwardContext& context, const Var& qkv) const {
   MG_CHECK(!tape.is_recording(), "a KV cache serves inference; it has no gradients");
   Exec& exec = tape.exec();
-  const int64_t n = options_.num_heads, k = options_.num_query_groups;
+  const int64_t n = num_heads_, k = num_groups_;
   const int64_t tokens = qkv.data.dim(0);
   const Tensor heads = qkv.data.view({context.batch, tokens / context.batch, n + 2 * k, options_.head_dim});
   const KvCache::Window window =

@@ -10,7 +10,7 @@
 namespace megalith {
 
 /// Causal multi-head or grouped-query attention: linear_qkv [(N + 2K) D, H] with rows [Q | K | V], rotary
-/// embedding on Q and K, softmax attention, linear_proj [H, N D].
+/// embedding on Q and K, softmax attention, linear_proj [H, N D]. Tensor-parallel ranks share the heads.
 class SelfAttention {
  public:
   struct Options {
@@ -27,9 +27,9 @@ class SelfAttention {
     double dropout = 0;
     const RotaryTables* rotary = nullptr;  ///< null: no rotary embedding; must outlive the module
   };
-  SelfAttention(const Options& options, ParameterStore& store);
+  SelfAttention(const Options& options, const Mesh& mesh, ParameterStore& store);
 
-  /// x [T, H] -> [T, H].
+  /// x [T, H] -> [T, H]; under sequence parallelism [T / tp, H].
   Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;
 
  private:
@@ -37,6 +37,8 @@ class SelfAttention {
   Var attend_with_cache(Tape& tape, const ForwardContext& context, const Var& qkv) const;
 
   Options options_;
+  const Mesh* mesh_;
+  int64_t num_heads_, num_groups_;  // of this rank
   Linear qkv_;
   Linear proj_;
 };

@@ -5,17 +5,20 @@
 
 namespace megalith {
 
-TransformerLayer::TransformerLayer(const std::string& name, const Options& options, ParameterStore& store)
+TransformerLayer::TransformerLayer(const std::string& name, const Options& options, const Mesh& mesh,
+                                   ParameterStore& store)
     : options_(options),
+      mesh_(&mesh),
       input_norm_(name + ".input_layernorm", options.norm, options.attention.hidden_size, options.norm_eps,
-                  store),
-      attention_(options.attention, store),
+                  mesh, store),
+      attention_(options.attention, mesh, store),
       pre_mlp_norm_(name + ".pre_mlp_layernorm", options.norm, options.attention.hidden_size,
-                    options.norm_eps, store),
-      mlp_(options.mlp, store) {}
+                    options.norm_eps, mesh, store),
+      mlp_(options.mlp, mesh, store) {}
 
 Var TransformerLayer::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
-  const RngKey rng = context.rng.fold(static_cast<uint64_t>(options_.attention.layer));
+  RngKey rng = context.rng.fold(static_cast<uint64_t>(options_.attention.layer));
+  if (mesh_->is_sequence_parallel()) rng = rng.fold(static_cast<uint64_t>(mesh_->tp().rank()));
   const double drop = context.is_training ? options_.hidden_dropout : 0;
 
   const Var attended = attention_.forward(tape, context, input_norm_.forward(tape, x));

@@ -18,13 +18,14 @@ class TransformerLayer {
     double hidden_dropout = 0;
   };
   /// `name` is the prefix of all parameters: "decoder.layers.3".
-  TransformerLayer(const std::string& name, const Options& options, ParameterStore& store);
+  TransformerLayer(const std::string& name, const Options& options, const Mesh& mesh, ParameterStore& store);
 
-  /// x [T, H] -> [T, H].
+  /// x [T, H] -> [T, H]; under sequence parallelism [T / tp, H].
   Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;
 
  private:
   Options options_;
+  const Mesh* mesh_;
   Norm input_norm_;
   SelfAttention attention_;
   Norm pre_mlp_norm_;

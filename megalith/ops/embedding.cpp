@@ -41,6 +41,7 @@ void embedding(const EmbeddingArgs& args, Exec& exec) {
   const int64_t vocabulary = rows_of_table(kOp, "table", args.table, cols);
   check_tensor(kOp, "table", args.table, out.dtype(), Shape{vocabulary, cols}, exec);
   check_rows(kOp, "table", args.table);
+  const int64_t num_ids = args.num_ids > 0 ? args.num_ids : vocabulary;
   const int32_t* positions = nullptr;
   int64_t num_positions = 0;
   if (args.positions.defined()) {
@@ -52,8 +53,10 @@ void embedding(const EmbeddingArgs& args, Exec& exec) {
   const cpu::EmbeddingArgs gather{.dtype = out.dtype(),
                                   .tokens = tokens,
                                   .cols = cols,
-                                  .ids = checked_ids(kOp, "ids", args.ids, tokens, vocabulary, exec),
+                                  .ids = checked_ids(kOp, "ids", args.ids, tokens, num_ids, exec),
                                   .table = args.table.raw(),
+                                  .first_id = args.first_id,
+                                  .num_rows = vocabulary,
                                   .positions = positions,
                                   .positions_table = raw_or_null(args.positions_table),
                                   .out = out.raw(),
@@ -62,7 +65,7 @@ void embedding(const EmbeddingArgs& args, Exec& exec) {
                                   .out_stride = out.row_stride()};
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda())
-      return cuda::embedding(gather, {.table_rows = vocabulary, .position_rows = num_positions}, exec);
+      return cuda::embedding(gather, {.num_ids = num_ids, .position_rows = num_positions}, exec);
   }
   cpu::embedding(gather, exec);
 }
@@ -77,7 +80,8 @@ void embedding_backward(const EmbeddingBackwardArgs& args, Exec& exec) {
   const int64_t vocabulary = rows_of_table(kOp, "d_table", args.d_table, cols);
   check_tensor(kOp, "d_table", args.d_table, accumulate_dtype(d_out.dtype()), Shape{vocabulary, cols}, exec);
   check_rows(kOp, "d_table", args.d_table);
-  const int32_t* ids = checked_ids(kOp, "ids", args.ids, tokens, vocabulary, exec);
+  const int64_t num_ids = args.num_ids > 0 ? args.num_ids : vocabulary;
+  const int32_t* ids = checked_ids(kOp, "ids", args.ids, tokens, num_ids, exec);
   if (!args.accumulate) fill(args.d_table, 0, exec);
   const cpu::EmbeddingBackwardArgs scatter{.dtype = d_out.dtype(),
                                            .tokens = tokens,
@@ -85,10 +89,12 @@ void embedding_backward(const EmbeddingBackwardArgs& args, Exec& exec) {
                                            .ids = ids,
                                            .d_out = d_out.raw(),
                                            .d_table = args.d_table.raw(),
+                                           .first_id = args.first_id,
+                                           .num_rows = vocabulary,
                                            .d_out_stride = d_out.row_stride(),
                                            .d_table_stride = args.d_table.row_stride()};
   if constexpr (kHasCuda) {
-    if (exec.device().is_cuda()) return cuda::embedding_backward(scatter, vocabulary, exec);
+    if (exec.device().is_cuda()) return cuda::embedding_backward(scatter, exec);
   }
   cpu::embedding_backward(scatter, exec);
 }

@@ -1,5 +1,7 @@
 #include "megalith/optim/adamw.h"
 
+#include <algorithm>
+#include <array>
 #include <vector>
 
 #include "megalith/ops/adamw.h"
@@ -8,70 +10,103 @@
 namespace megalith {
 namespace {
 
-struct FlatRange {
-  int64_t begin = 0, end = 0;
+struct DecayRange {
+  FlatRange range;
   bool decays = false;
 };
 
+FlatRange intersection(FlatRange a, FlatRange b) {
+  return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
+}
+
+FlatRange range_of(const Parameter& parameter) {
+  return {parameter.flat_begin, parameter.flat_begin + parameter.numel()};
+}
+
 // Neighbours that decay alike are one range; the padding between them is zero and stays zero.
-std::vector<FlatRange> ranges_of(const ParameterStore& store) {
-  std::vector<FlatRange> ranges;
-  for (const auto& parameter : store.parameters()) {
-    const int64_t end = parameter->flat_begin + parameter->numel();
-    if (!ranges.empty() && ranges.back().decays == parameter->decays()) {
-      ranges.back().end = end;
+std::vector<DecayRange> decay_ranges(const ParameterStore& store) {
+  std::vector<DecayRange> all;
+  for (const auto& parameter : store.parameters()) all.push_back({range_of(*parameter), parameter->decays()});
+  std::sort(all.begin(), all.end(),
+            [](const DecayRange& a, const DecayRange& b) { return a.range.begin < b.range.begin; });
+  std::vector<DecayRange> merged;
+  for (const DecayRange& next : all) {
+    if (!merged.empty() && merged.back().decays == next.decays) {
+      merged.back().range.end = next.range.end;
     } else {
-      ranges.push_back({parameter->flat_begin, end, parameter->decays()});
+      merged.push_back(next);
     }
   }
-  return ranges;
+  return merged;
 }
 
 }  // namespace
 
 AdamW::AdamW(ParameterStore& store, const OptimConfig& config, Exec& exec)
+    : AdamW(store, config, std::array{FlatRange{0, store.num_flat_elements()}}, exec) {}
+
+AdamW::AdamW(ParameterStore& store, const OptimConfig& config, std::span<const FlatRange> owned, Exec& exec)
     : store_(&store), config_(config), has_own_master_(store.dtype() != DType::kF32) {
   const OwnerScope scope(exec.ledger(), "optimizer");
-  const Shape shape{store.num_flat_elements()};
-  master_ = has_own_master_ ? exec.zeros(shape, DType::kF32) : store.flat_data();
-  exp_avg_ = exec.zeros(shape, DType::kF32);
-  exp_avg_sq_ = exec.zeros(shape, DType::kF32);
+  for (const FlatRange& range : owned) {
+    const Shape shape{range.size()};
+    parts_.push_back({.range = range,
+                      .master = has_own_master_ ? exec.zeros(shape, DType::kF32)
+                                                : store.flat_data().slice(0, range.begin, range.end),
+                      .exp_avg = exec.zeros(shape, DType::kF32),
+                      .exp_avg_sq = exec.zeros(shape, DType::kF32)});
+  }
   copy_master_from_model(exec);
 }
 
 void AdamW::copy_master_from_model(Exec& exec) {
-  if (has_own_master_) copy(store_->flat_data(), master_, exec);
+  if (!has_own_master_) return;
+  for (const Part& part : parts_)
+    copy(store_->flat_data().slice(0, part.range.begin, part.range.end), part.master, exec);
 }
 
 void AdamW::step(const Step& step, Exec& exec) {
   ++num_steps_;
-  for (const FlatRange& range : ranges_of(*store_)) {
-    const auto part = [&](const Tensor& flat) { return flat.slice(0, range.begin, range.end); };
-    adamw({.param = part(store_->flat_data()),
-           .master = part(master_),
-           .grad = part(store_->flat_grad()),
-           .exp_avg = part(exp_avg_),
-           .exp_avg_sq = part(exp_avg_sq_),
-           .lr = step.lr,
-           .beta1 = config_.adam_beta1,
-           .beta2 = config_.adam_beta2,
-           .eps = config_.adam_eps,
-           .weight_decay = range.decays ? step.weight_decay : 0,
-           .grad_scale = step.grad_scale,
-           .step = num_steps_},
-          exec);
+  for (const Part& part : parts_) {
+    for (const DecayRange& group : decay_ranges(*store_)) {
+      const FlatRange range = intersection(part.range, group.range);
+      if (range.begin >= range.end) continue;
+      const auto flat = [&](const Tensor& buffer) { return buffer.slice(0, range.begin, range.end); };
+      const auto own = [&](const Tensor& state) {
+        return state.slice(0, range.begin - part.range.begin, range.end - part.range.begin);
+      };
+      adamw({.param = flat(store_->flat_data()),
+             .master = own(part.master),
+             .grad = flat(store_->flat_grad()),
+             .exp_avg = own(part.exp_avg),
+             .exp_avg_sq = own(part.exp_avg_sq),
+             .lr = step.lr,
+             .beta1 = config_.adam_beta1,
+             .beta2 = config_.adam_beta2,
+             .eps = config_.adam_eps,
+             .weight_decay = group.decays ? step.weight_decay : 0,
+             .grad_scale = step.grad_scale,
+             .step = num_steps_},
+            exec);
+    }
   }
 }
 
-void AdamW::visit_state(const std::function<void(const std::string&, const Tensor&)>& visit) const {
+void AdamW::visit_state(const std::function<void(const StatePiece&)>& visit) const {
   for (const auto& parameter : store_->parameters()) {
-    const auto part = [&](const Tensor& flat) {
-      const int64_t begin = parameter->flat_begin;
-      return flat.slice(0, begin, begin + parameter->numel()).view(parameter->spec.shape);
-    };
-    if (has_own_master_) visit("master." + parameter->name(), part(master_));
-    visit("exp_avg." + parameter->name(), part(exp_avg_));
-    visit("exp_avg_sq." + parameter->name(), part(exp_avg_sq_));
+    for (const Part& part : parts_) {
+      const FlatRange range = intersection(part.range, range_of(*parameter));
+      if (range.begin >= range.end) continue;
+      const auto give = [&](const char* kind, const Tensor& state) {
+        visit({.kind = kind,
+               .parameter = parameter.get(),
+               .begin = range.begin - parameter->flat_begin,
+               .tensor = state.slice(0, range.begin - part.range.begin, range.end - part.range.begin)});
+      };
+      if (has_own_master_) give("master", part.master);
+      give("exp_avg", part.exp_avg);
+      give("exp_avg_sq", part.exp_avg_sq);
+    }
   }
 }
 

@@ -2,7 +2,8 @@
 // defines: AdamW
 
 #include <functional>
-#include <string>
+#include <span>
+#include <vector>
 
 #include "megalith/autograd/parameter.h"
 #include "megalith/optim/optim_config.h"
@@ -11,10 +12,12 @@ namespace megalith {
 
 /// AdamW over the flat buffers of a ParameterStore: f32 master weights (the weights themselves in an f32
 /// model) and f32 moments. Weight decay skips parameters that do not decay. The store's gradients must be
-/// allocated.
+/// allocated. A rank may own ranges of the flat buffers only: it keeps state for those and updates no other
+/// weights (ZeRO-1, Rajbhandari et al. 2020; Megatron's distributed optimizer).
 class AdamW {
  public:
   AdamW(ParameterStore& store, const OptimConfig& config, Exec& exec);
+  AdamW(ParameterStore& store, const OptimConfig& config, std::span<const FlatRange> owned, Exec& exec);
 
   /// Takes the weights as they are now for master weights: after initialization or an import without
   /// optimizer state.
@@ -30,17 +33,25 @@ class AdamW {
   int64_t num_steps() const { return num_steps_; }
   void set_num_steps(int64_t num_steps) { num_steps_ = num_steps; }
 
-  /// Every tensor of the state under "KIND.PARAMETER" with KIND master, exp_avg or exp_avg_sq; no master in
-  /// an f32 model.
-  void visit_state(const std::function<void(const std::string& name, const Tensor& tensor)>& visit) const;
+  /// A stretch of the state that belongs to one parameter.
+  struct StatePiece {
+    const char* kind = "";  ///< master, exp_avg or exp_avg_sq; no master in an f32 model
+    const Parameter* parameter = nullptr;
+    int64_t begin = 0;  ///< first element, in this rank's part of the parameter
+    Tensor tensor;      // [length] f32
+  };
+  void visit_state(const std::function<void(const StatePiece&)>& visit) const;
 
  private:
+  struct Part {
+    FlatRange range;
+    Tensor master, exp_avg, exp_avg_sq;  // [range.size()] f32
+  };
+
   ParameterStore* store_;
   OptimConfig config_;
   bool has_own_master_;
-  Tensor master_;      // [num_flat_elements] f32
-  Tensor exp_avg_;     // likewise
-  Tensor exp_avg_sq_;  // likewise
+  std::vector<Part> parts_;
   int64_t num_steps_ = 0;
 };
 

@@ -24,6 +24,10 @@ int64_t count_from(const CheckpointReader& reader, const std::string& key) {
   return value;
 }
 
+std::string state_name(const AdamW::StatePiece& piece) {
+  return fmt::format("{}.{}", piece.kind, piece.parameter->name());
+}
+
 }  // namespace
 
 std::filesystem::path save_run(const std::filesystem::path& root, const RunParts& parts,
@@ -36,8 +40,8 @@ std::filesystem::path save_run(const std::filesystem::path& root, const RunParts
                               .tokenizer = options.tokenizer};
   for (const auto& parameter : parts.parameters->parameters())
     contents.model.push_back({parameter->name(), parameter->data});
-  parts.optimizer->visit_state([&](const std::string& name, const Tensor& tensor) {
-    contents.optimizer.push_back({name, tensor});
+  parts.optimizer->visit_state([&](const AdamW::StatePiece& piece) {
+    contents.optimizer.push_back({state_name(piece), piece.tensor.view(piece.parameter->spec.shape)});
   });
   save_checkpoint(root, contents, {.count = options.keep_last});
   return root / iteration_directory(contents.iteration);
@@ -50,8 +54,9 @@ bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& ex
            "{}: has no optimizer state to go on from; --finetune takes only the weights",
            reader.directory().string());
   reader.read_model(*parts.parameters, exec);
-  parts.optimizer->visit_state(
-      [&](const std::string& name, const Tensor& tensor) { reader.read_optimizer(name, tensor, exec); });
+  parts.optimizer->visit_state([&](const AdamW::StatePiece& piece) {
+    reader.read_optimizer(state_name(piece), piece.tensor.view(piece.parameter->spec.shape), exec);
+  });
   parts.optimizer->set_num_steps(count_from(reader, kOptimizerSteps));
   *parts.state = {.iteration = reader.iteration(),
                   .consumed_samples = count_from(reader, kConsumedSamples),

@@ -67,11 +67,12 @@ TEST_P(AdamWTest, FollowsTheFormulaAndSparesVectors) {
       EXPECT_NEAR(weights[i], expected[p][i].weight, tolerance * (1 + std::abs(expected[p][i].weight)));
     }
   }
-  optimizer.visit_state([&](const std::string& name, const Tensor& tensor) {
-    if (!name.starts_with("exp_avg.")) return;
+  optimizer.visit_state([&](const AdamW::StatePiece& piece) {
+    if (std::string_view(piece.kind) != "exp_avg") return;
+    EXPECT_EQ(piece.begin, 0);
     for (size_t p = 0; p < expected.size(); ++p) {
-      if (name != "exp_avg." + store.parameters()[p]->name()) continue;
-      const std::vector<double> values = to_vector<double>(tensor);
+      if (piece.parameter != store.parameters()[p].get()) continue;
+      const std::vector<double> values = to_vector<double>(piece.tensor);
       for (size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(values[i], expected[p][i].m, 1e-6);
     }
   });

@@ -5,6 +5,10 @@
 namespace megalith {
 namespace {
 
+int64_t first_id(const Parameter& table) {
+  return table.spec.shard.index * table.data.dim(0);
+}
+
 class EmbeddingNode : public Node {
  public:
   EmbeddingNode(EmbeddingInput input, Parameter& table, Parameter* position_table)
@@ -22,7 +26,12 @@ class EmbeddingNode : public Node {
  private:
   void scatter(const Tensor& ids, Parameter& table, Exec& exec) {
     const bool accumulate = table.begin_grad_write() != 0;
-    embedding_backward({.ids = ids, .d_out = d_out_, .d_table = table.main_grad, .accumulate = accumulate},
+    embedding_backward({.ids = ids,
+                        .d_out = d_out_,
+                        .d_table = table.main_grad,
+                        .first_id = first_id(table),
+                        .num_ids = table.spec.shape[0],
+                        .accumulate = accumulate},
                        exec);
   }
 
@@ -37,8 +46,12 @@ class EmbeddingNode : public Node {
 Var embedding(Tape& tape, const EmbeddingInput& input, Parameter& table, Parameter* position_table) {
   Exec& exec = tape.exec();
   const Tensor out = exec.empty({input.ids.numel(), table.data.dim(1)}, table.data.dtype());
-  EmbeddingArgs args{.ids = input.ids, .table = table.data, .out = out};
-  if (position_table != nullptr) {
+  EmbeddingArgs args{.ids = input.ids,
+                     .table = table.data,
+                     .first_id = first_id(table),
+                     .num_ids = table.spec.shape[0],
+                     .out = out};
+  if (position_table != nullptr && table.spec.shard.index == 0) {
     args.positions = input.positions;
     args.positions_table = position_table->data;
   }

@@ -46,15 +46,15 @@ void accumulate_weight_gradient(const Tensor& d_y, const Tensor& x, Parameter& w
   gemm({.a = d_y, .b = x, .c = weight.main_grad, .transpose_a = Transpose::kYes, .beta = beta}, exec);
 }
 
-Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias) {
+Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias) {
   const Tensor y = tape.exec().empty({x.data.dim(0), weight.data.dim(0)}, x.data.dtype());
   gemm({.a = x.data,
         .b = weight.data,
         .c = y,
         .transpose_b = Transpose::kYes,
-        .bias = bias != nullptr ? bias->data : Tensor()},
+        .bias = bias.parameter != nullptr && bias.is_added ? bias.parameter->data : Tensor()},
        tape.exec());
-  return tape.apply<LinearNode>(y, tape, x, weight, bias);
+  return tape.apply<LinearNode>(y, tape, x, weight, bias.parameter);
 }
 
 }  // namespace megalith

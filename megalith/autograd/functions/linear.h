@@ -1,13 +1,20 @@
 #pragma once
-// defines: linear
+// defines: LinearBias, linear, accumulate_weight_gradient
 
 #include "megalith/autograd/parameter.h"
 #include "megalith/autograd/tape.h"
 
 namespace megalith {
 
-/// y = x W^T (+ b): x [T, in], weight [out, in], bias [out] or null, y [T, out].
-Var linear(Tape& tape, const Var& x, Parameter& weight, Parameter* bias = nullptr);
+/// Where ranks hold terms of a sum, one of them adds the bias; all of them know its gradient, since the
+/// gradient of the sum is theirs alike.
+struct LinearBias {
+  Parameter* parameter = nullptr;  ///< [out], or null for none
+  bool is_added = true;
+};
+
+/// y = x W^T (+ b): x [T, in], weight [out, in], y [T, out].
+Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias = {});
 
 /// main_grad (+)= d_y^T x of a weight [out, in].
 void accumulate_weight_gradient(const Tensor& d_y, const Tensor& x, Parameter& weight, Exec& exec);

@@ -10,13 +10,14 @@ class Exec;
 
 namespace megalith::cpu {
 
-/// out[t] = table[ids[t]] (+ positions_table[positions[t]]); strides in elements; ids and positions are in
-/// range.
+/// out[t] = table[ids[t] - first_id], or 0 where the table has no such row (+ positions_table[positions[t]]);
+/// strides in elements; positions are in range.
 struct EmbeddingArgs {
   DType dtype = DType::kF32;
   int64_t tokens = 0, cols = 0;
   const int32_t* ids = nullptr;
   const void* table = nullptr;
+  int64_t first_id = 0, num_rows = 0;  // of the table
   const int32_t* positions = nullptr;  // or null
   const void* positions_table = nullptr;
   void* out = nullptr;
@@ -25,14 +26,16 @@ struct EmbeddingArgs {
 };
 void embedding(EmbeddingArgs args, Exec& exec);
 
-/// d_table[ids[t]] += d_out[t], t in ascending order. Threads own blocks of columns, so every row of the
-/// table is summed in that order for any number of threads and however often an id comes.
+/// d_table[ids[t] - first_id] += d_out[t] where the table has that row, t in ascending order. Threads own
+/// blocks of columns, so every row of the table is summed in that order for any number of threads and however
+/// often an id comes.
 struct EmbeddingBackwardArgs {
   DType dtype = DType::kF32;  // of d_out
   int64_t tokens = 0, cols = 0;
   const int32_t* ids = nullptr;
   const void* d_out = nullptr;
   void* d_table = nullptr;  // f32, f64 for f64
+  int64_t first_id = 0, num_rows = 0;
   int64_t d_out_stride = 0, d_table_stride = 0;
   int num_threads = 1;  // set by embedding_backward()
 };

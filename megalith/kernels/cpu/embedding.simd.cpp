@@ -12,16 +12,20 @@ template <class T>
 void gather_rows(const EmbeddingArgs& args) {
 #pragma omp parallel for num_threads(args.num_threads) schedule(static)
   for (int64_t t = 0; t < args.tokens; ++t) {
-    const T* row = static_cast<const T*>(args.table) + args.ids[t] * args.table_stride;
+    const int64_t id = args.ids[t] - args.first_id;
+    const bool is_held = id >= 0 && id < args.num_rows;
+    const T* row = static_cast<const T*>(args.table) + (is_held ? id : 0) * args.table_stride;
     T* out = static_cast<T*>(args.out) + t * args.out_stride;
+    if (!is_held) __builtin_memset(static_cast<void*>(out), 0, static_cast<size_t>(args.cols) * sizeof(T));
     if (args.positions != nullptr) {
+      if (!is_held) row = out;
       const T* position =
           static_cast<const T*>(args.positions_table) + args.positions[t] * args.positions_stride;
 #pragma omp simd
       for (int64_t c = 0; c < args.cols; ++c) {
         store(out[c], load(row[c]) + load(position[c]));
       }
-    } else {
+    } else if (is_held) {
       __builtin_memcpy(out, row, static_cast<size_t>(args.cols) * sizeof(T));
     }
   }
@@ -37,8 +41,10 @@ void scatter_add(const EmbeddingBackwardArgs& args) {
     const int64_t next = blocks * (thread + 1) / args.num_threads * kBlockCols;
     const int64_t end = next < args.cols ? next : args.cols;
     for (int64_t t = 0; t < args.tokens; ++t) {
+      const int64_t id = args.ids[t] - args.first_id;
+      if (id < 0 || id >= args.num_rows) continue;
       const T* d_out = static_cast<const T*>(args.d_out) + t * args.d_out_stride;
-      Acc* d_row = static_cast<Acc*>(args.d_table) + args.ids[t] * args.d_table_stride;
+      Acc* d_row = static_cast<Acc*>(args.d_table) + id * args.d_table_stride;
 #pragma omp simd
       for (int64_t c = begin; c < end; ++c) d_row[c] += load(d_out[c]);
     }

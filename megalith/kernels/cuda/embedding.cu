@@ -16,10 +16,11 @@ struct GatherRows {
   __device__ void operator()(int64_t token, int64_t vector) const {
     using A = acc_t<T>;
     const int64_t col = vector * kCount;
-    const int64_t id = args.ids[token];
-    bool is_known = id >= 0 && id < limits.table_rows;
-    A row[kCount];
-    load_acc(static_cast<const T*>(args.table) + (is_known ? id : 0) * args.table_stride + col, row);
+    const int64_t row_of_id = args.ids[token] - args.first_id;
+    const bool is_held = row_of_id >= 0 && row_of_id < args.num_rows;
+    bool is_known = args.ids[token] >= 0 && args.ids[token] < limits.num_ids;
+    A row[kCount] = {};
+    if (is_held) load_acc(static_cast<const T*>(args.table) + row_of_id * args.table_stride + col, row);
     if (args.positions != nullptr) {
       const int64_t position = args.positions[token];
       const bool has_place = position >= 0 && position < limits.position_rows;
@@ -48,15 +49,15 @@ struct NumberTokens {
 template <class T, int kCount>
 struct AddRuns {
   cpu::EmbeddingBackwardArgs args;
-  int64_t table_rows;
   const int32_t* sorted_ids;
   const int32_t* sorted_tokens;
   __device__ void operator()(int64_t place, int64_t vector) const {
     using A = acc_t<T>;
     const int32_t id = sorted_ids[place];
-    if (id < 0 || id >= table_rows || (place > 0 && sorted_ids[place - 1] == id)) return;
+    const int64_t row = id - args.first_id;
+    if (row < 0 || row >= args.num_rows || (place > 0 && sorted_ids[place - 1] == id)) return;
     const int64_t col = vector * kCount;
-    A* d_row = static_cast<A*>(args.d_table) + id * args.d_table_stride + col;
+    A* d_row = static_cast<A*>(args.d_table) + row * args.d_table_stride + col;
     A sum[kCount];
     load_acc(d_row, sum);
 #pragma unroll 4
@@ -86,7 +87,7 @@ void embedding(const cpu::EmbeddingArgs& args, const EmbeddingLimits& limits, Ex
   });
 }
 
-void embedding_backward(const cpu::EmbeddingBackwardArgs& args, int64_t table_rows, Exec& exec) {
+void embedding_backward(const cpu::EmbeddingBackwardArgs& args, Exec& exec) {
   if (args.tokens == 0) return;
   const int tokens = narrow<int>(args.tokens);
   const cudaStream_t stream = exec.cuda().stream();
@@ -106,10 +107,10 @@ void embedding_backward(const cpu::EmbeddingBackwardArgs& args, int64_t table_ro
     const bool fits = vectors_fit(kCount, sizeof(T), args.cols, {args.d_out_stride}, {args.d_out}) &&
                       vectors_fit(kCount, sizeof(acc_t<T>), args.cols, {args.d_table_stride}, {args.d_table});
     if (fits) {
-      return launch_rows(AddRuns<T, kCount>{args, table_rows, sorted_ids, sorted_tokens}, args.tokens,
-                         args.cols / kCount, exec);
+      return launch_rows(AddRuns<T, kCount>{args, sorted_ids, sorted_tokens}, args.tokens, args.cols / kCount,
+                         exec);
     }
-    launch_rows(AddRuns<T, 1>{args, table_rows, sorted_ids, sorted_tokens}, args.tokens, args.cols, exec);
+    launch_rows(AddRuns<T, 1>{args, sorted_ids, sorted_tokens}, args.tokens, args.cols, exec);
   });
 }
 

@@ -39,19 +39,33 @@ TransformerLayer::Options layer_options(const GptConfig& config, int64_t layer, 
 
 }  // namespace
 
-GptModel::GptModel(const GptConfig& config, Exec& exec, std::optional<DType> dtype) : config_(config) {
+GptModel::GptModel(const GptConfig& config, const Layout& layout, Exec& exec, std::optional<DType> dtype)
+    : config_(config),
+      own_mesh_(layout.mesh == nullptr ? std::make_unique<Mesh>() : nullptr),
+      mesh_(layout.mesh == nullptr ? own_mesh_.get() : layout.mesh) {
   MG_CHECK(config.vocab_size > 0, "vocab_size is 0; it must be the number of the tokenizer's tokens");
   MG_CHECK(config.max_position_embeddings > 0,
            "max_position_embeddings is 0; it must be at least the sequence length");
   const DType model_dtype = dtype.value_or(config.dtype());
-  const Init normal = Init::normal(config.init_method_std);
+  const bool is_tied = !config.untie_embeddings_and_output_weights;
+  std::vector<GptChunk> chunks = layout.chunks;
+  if (chunks.empty())
+    chunks = {{.first_layer = 0, .num_layers = config.num_layers, .has_embedding = true, .has_head = true}};
+  const bool has_embedding = chunks.front().has_embedding, has_head = chunks.back().has_head;
 
-  word_embeddings_ = &store_.add(
-      {"embedding.word_embeddings.weight", {config.padded_vocab_size(), config.hidden_size}, normal});
-  if (config.has_learned_positions()) {
-    position_embeddings_ = &store_.add({"embedding.position_embeddings.weight",
-                                        {config.max_position_embeddings, config.hidden_size},
-                                        normal});
+  const auto vocabulary_weight = [&](const char* name) {
+    return &store_.add({.name = name,
+                        .shape = {config.padded_vocab_size(), config.hidden_size},
+                        .init = Init::normal(config.init_method_std),
+                        .shard = {.dim = 0, .index = mesh_->tp().rank(), .count = mesh_->tp().size()},
+                        .is_shared_by_stages = is_tied && !(has_embedding && has_head)});
+  };
+  if (has_embedding || (has_head && is_tied))
+    word_embeddings_ = vocabulary_weight("embedding.word_embeddings.weight");
+  if (has_embedding && config.has_learned_positions()) {
+    position_embeddings_ = &store_.add({.name = "embedding.position_embeddings.weight",
+                                        .shape = {config.max_position_embeddings, config.hidden_size},
+                                        .init = Init::normal(config.init_method_std)});
   }
   if (config.has_rope()) {
     rotary_ = make_rotary_tables({.head_dim = config.head_dim(),
@@ -64,37 +78,71 @@ GptModel::GptModel(const GptConfig& config, Exec& exec, std::optional<DType> dty
                                   .original_positions = config.rope_original_positions},
                                  model_dtype, exec);
   }
-  layers_.reserve(static_cast<size_t>(config.num_layers));
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    const std::string name = fmt::format("decoder.layers.{}", layer);
-    layers_.emplace_back(name, layer_options(config, layer, name, rotary_), store_);
+  for (const GptChunk& spec : chunks) {
+    Chunk& chunk = chunks_.emplace_back(Chunk{.spec = spec, .layers = {}});
+    for (int64_t layer = spec.first_layer; layer < spec.first_layer + spec.num_layers; ++layer) {
+      const std::string name = fmt::format("decoder.layers.{}", layer);
+      chunk.layers.emplace_back(name, layer_options(config, layer, name, rotary_), *mesh_, store_);
+    }
   }
-  final_norm_.emplace("decoder.final_layernorm", config.norm_kind(), config.hidden_size, config.norm_epsilon,
-                      store_);
-  output_weight_ =
-      config.untie_embeddings_and_output_weights
-          ? &store_.add({"output_layer.weight", {config.padded_vocab_size(), config.hidden_size}, normal})
-          : word_embeddings_;
-  store_.materialize(exec, model_dtype);
+  if (has_head) {
+    final_norm_.emplace("decoder.final_layernorm", config.norm_kind(), config.hidden_size,
+                        config.norm_epsilon, *mesh_, store_);
+    output_weight_ = is_tied ? word_embeddings_ : vocabulary_weight("output_layer.weight");
+  }
+  store_.materialize(exec, model_dtype, layout.divisors);
 }
 
-Var GptModel::hidden(Tape& tape, const ForwardContext& context, const Tensor& ids) {
-  Var x = embedding(tape, {.ids = ids, .positions = context.positions}, *word_embeddings_,
-                    position_embeddings_);  // [T, H]
-  x = dropout(tape, x, context.is_training ? config_.hidden_dropout : 0, context.rng.fold("embedding"));
-  for (const TransformerLayer& layer : layers_) {
+Var GptModel::embed(Tape& tape, const ForwardContext& context, const Tensor& ids) const {
+  const Var term = embedding(tape, {.ids = ids, .positions = context.positions}, *word_embeddings_,
+                             position_embeddings_);  // [T, H]
+  RngKey rng = context.rng.fold("embedding");
+  Var x;
+  if (mesh_->is_sequence_parallel()) {
+    x = reduce_scatter_rows(tape, term, mesh_->tp());
+    rng = rng.fold(static_cast<uint64_t>(mesh_->tp().rank()));
+  } else {
+    x = sum_over_ranks(tape, term, mesh_->tp());
+  }
+  return dropout(tape, x, context.is_training ? config_.hidden_dropout : 0, rng);
+}
+
+Var GptModel::run_layers(Tape& tape, const ForwardContext& context, const Chunk& chunk, Var x) const {
+  for (const TransformerLayer& layer : chunk.layers) {
     x = segment(tape, {x}, [&layer, context](Tape& inner, const std::vector<Var>& inputs) {
       return layer.forward(inner, context, inputs[0]);
     });
   }
-  if (context.cache != nullptr) context.cache->advance(ids.numel() / context.batch);
-  return final_norm_->forward(tape, x);
+  return x;
+}
+
+Var GptModel::token_loss(Tape& tape, const TokenBatch& batch, const Var& x) const {
+  const Var token_losses = linear_cross_entropy(tape, x, *output_weight_, batch.labels);  // [T]
+  return weighted_sum(tape, token_losses, batch.loss_weights);
+}
+
+Var GptModel::forward_chunk(Tape& tape, const ForwardContext& context, const TokenBatch& batch, int chunk,
+                            const Var& input) {
+  const Chunk& part = chunks_[static_cast<size_t>(chunk)];
+  Var x = part.spec.has_embedding ? embed(tape, context, batch.ids) : input;
+  x = run_layers(tape, context, part, x);
+  if (!part.spec.has_head) return x;
+  return token_loss(tape, batch, Linear::whole_input(tape, final_norm_->forward(tape, x), *mesh_));
 }
 
 Var GptModel::loss(Tape& tape, const ForwardContext& context, const TokenBatch& batch) {
-  const Var x = hidden(tape, context, batch.ids);
-  const Var token_losses = linear_cross_entropy(tape, x, *output_weight_, batch.labels);  // [T]
-  return weighted_sum(tape, token_losses, batch.loss_weights);
+  Var x;
+  for (int chunk = 0; chunk < num_chunks(); ++chunk) x = forward_chunk(tape, context, batch, chunk, x);
+  return x;
+}
+
+Var GptModel::hidden(Tape& tape, const ForwardContext& context, const Tensor& ids) {
+  MG_CHECK(mesh_->world().size() == 1, "inference runs on one rank; the model is laid out over {}",
+           mesh_->world().size());
+  Var x = embed(tape, context, ids);
+  for (const Chunk& chunk : chunks_) x = run_layers(tape, context, chunk, x);
+  if (context.cache != nullptr) context.cache->advance(ids.numel() / context.batch);
+  return final_norm_->forward(tape, x);
 }
 
 Tensor GptModel::head(const Tensor& hidden, Exec& exec) const {

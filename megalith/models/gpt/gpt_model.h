@@ -1,6 +1,7 @@
 #pragma once
-// defines: GptModel
+// defines: GptChunk, GptModel
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -10,17 +11,34 @@
 
 namespace megalith {
 
-/// Embedding, transformer layers, final norm, output head with cross-entropy.
+/// Neighbouring layers that a pipeline stage runs in one go.
+struct GptChunk {
+  int64_t first_layer = 0, num_layers = 0;
+  bool has_embedding = false;  ///< begins with it
+  bool has_head = false;       ///< ends with final norm, output head and loss
+};
+
+/// Embedding, transformer layers, final norm, output head with cross-entropy; of one rank of a mesh.
 class GptModel : public LanguageModel {
  public:
+  struct Layout {
+    const Mesh* mesh = nullptr;              ///< null: one rank; must outlive the model
+    std::vector<GptChunk> chunks = {};       ///< of this pipeline stage; empty: the whole model
+    ParameterStore::Divisors divisors = {};  ///< for what shares the flat buffers
+  };
   /// The parameters are allocated and undefined: initialize them or load them. `dtype` overrides
   /// config.dtype().
-  GptModel(const GptConfig& config, Exec& exec, std::optional<DType> dtype = {});
+  GptModel(const GptConfig& config, Exec& exec, std::optional<DType> dtype = {})
+      : GptModel(config, Layout{}, exec, dtype) {}
+  GptModel(const GptConfig& config, const Layout& layout, Exec& exec, std::optional<DType> dtype = {});
   GptModel(const GptModel&) = delete;  // layers point at the rotary tables
   GptModel& operator=(const GptModel&) = delete;
 
   ParameterStore& parameters() override { return store_; }
   Var loss(Tape& tape, const ForwardContext& context, const TokenBatch& batch) override;
+  int num_chunks() const override { return static_cast<int>(chunks_.size()); }
+  Var forward_chunk(Tape& tape, const ForwardContext& context, const TokenBatch& batch, int chunk,
+                    const Var& input) override;
   Tensor logits(Tape& tape, const ForwardContext& context, const Tensor& ids) override;
   Tensor last_logits(Tape& tape, const ForwardContext& context, const Tensor& ids) override;
   int64_t vocab_size() const override { return config_.vocab_size; }
@@ -31,18 +49,28 @@ class GptModel : public LanguageModel {
   const GptConfig& config() const { return config_; }
 
  private:
-  /// Final-normed hidden states [T, H].
+  struct Chunk {
+    GptChunk spec;
+    std::vector<TransformerLayer> layers;
+  };
+
+  Var embed(Tape& tape, const ForwardContext& context, const Tensor& ids) const;
+  Var run_layers(Tape& tape, const ForwardContext& context, const Chunk& chunk, Var x) const;
+  Var token_loss(Tape& tape, const TokenBatch& batch, const Var& x) const;
+  /// Final-normed hidden states [T, H]. Inference only.
   Var hidden(Tape& tape, const ForwardContext& context, const Tensor& ids);
   Tensor head(const Tensor& hidden, Exec& exec) const;
 
   GptConfig config_;
+  std::unique_ptr<Mesh> own_mesh_;
+  const Mesh* mesh_;
   ParameterStore store_;
   RotaryTables rotary_;
   Parameter* word_embeddings_ = nullptr;
   Parameter* position_embeddings_ = nullptr;
-  std::vector<TransformerLayer> layers_;
+  std::vector<Chunk> chunks_;
   std::optional<Norm> final_norm_;
-  Parameter* output_weight_ = nullptr;  ///< word_embeddings_ when tied
+  Parameter* output_weight_ = nullptr;  ///< word_embeddings_ when tied; null on a stage without the head
 };
 
 }  // namespace megalith

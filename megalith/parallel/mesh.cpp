@@ -1,0 +1,38 @@
+#include "megalith/parallel/mesh.h"
+
+namespace megalith {
+namespace {
+
+constexpr Axis kAxes[] = {Axis::kTp, Axis::kCp, Axis::kDp, Axis::kPp, Axis::kEtp, Axis::kEp, Axis::kEdp};
+
+std::unique_ptr<Communicator> split_along(Communicator& world, const RankLayout& layout,
+                                          const std::vector<Axis>& axes, const std::string& name) {
+  const std::vector<int> ranks = layout.group(world.rank(), axes);
+  // All groups of an axis are as large, so no rank is left out of the split that another takes part in.
+  if (ranks.size() == 1) return make_self_communicator();
+  return world.split({.colour = ranks.front(), .key = world.rank(), .name = name});
+}
+
+}  // namespace
+
+Mesh::Mesh() : self_(make_self_communicator()), world_(self_.get()) {
+  for (const Axis axis : kAxes) groups_[axis] = make_self_communicator();
+  dp_cp_ = make_self_communicator();
+}
+
+Mesh::Mesh(Communicator& world, const ParallelConfig& config)
+    : config_(config), shape_(mesh_shape(config, world.size())), world_(&world) {
+  validate(config);
+  const RankLayout layout(shape_);
+  for (const Axis axis : kAxes) groups_[axis] = split_along(world, layout, {axis}, name_of(axis));
+  dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, "dp-cp");
+  if (shape_.pp > 1) {
+    const bool is_end = is_first_stage() || is_last_stage();
+    embedding_group_ = world.split(
+        {.colour = is_end ? layout.group(world.rank(), {Axis::kPp}).front() : SplitOptions::kNoColour,
+         .key = world.rank(),
+         .name = "embedding"});
+  }
+}
+
+}  // namespace megalith

@@ -1,0 +1,53 @@
+#pragma once
+// defines: Mesh
+
+#include <map>
+#include <memory>
+
+#include "megalith/comm/communicator.h"
+#include "megalith/parallel/mesh_shape.h"
+
+namespace megalith {
+
+/// One rank's place in the layout of a run, and the groups in which it meets its peers. A group of one needs
+/// no transport, so a run of one rank pays for none of this.
+class Mesh {
+ public:
+  /// The layout of one rank.
+  Mesh();
+  /// Collective over `world`, which must outlive the mesh and everything built on it.
+  Mesh(Communicator& world, const ParallelConfig& config);
+
+  const MeshShape& shape() const { return shape_; }
+  const ParallelConfig& config() const { return config_; }
+  Communicator& world() const { return *world_; }
+
+  int size(Axis axis) const { return shape_.size(axis); }
+  /// This rank's place along an axis.
+  int rank(Axis axis) const { return groups_.at(axis)->rank(); }
+  Communicator& group(Axis axis) const { return *groups_.at(axis); }
+  Communicator& tp() const { return group(Axis::kTp); }
+  Communicator& cp() const { return group(Axis::kCp); }
+  Communicator& pp() const { return group(Axis::kPp); }
+  /// Ranks with the same dense weights: dp x cp, over which their gradients are summed.
+  Communicator& dp_cp() const { return *dp_cp_; }
+  /// Ranks with the same expert weights.
+  Communicator& edp() const { return group(Axis::kEdp); }
+  /// The first and the last pipeline stage, which share tied embeddings; null elsewhere.
+  Communicator* embedding_group() const { return embedding_group_.get(); }
+
+  bool is_sequence_parallel() const { return config_.sequence_parallel && shape_.tp > 1; }
+  bool is_first_stage() const { return rank(Axis::kPp) == 0; }
+  bool is_last_stage() const { return rank(Axis::kPp) == shape_.pp - 1; }
+
+ private:
+  ParallelConfig config_;
+  MeshShape shape_;
+  std::unique_ptr<Communicator> self_;
+  Communicator* world_;
+  std::map<Axis, std::unique_ptr<Communicator>> groups_;
+  std::unique_ptr<Communicator> dp_cp_;
+  std::unique_ptr<Communicator> embedding_group_;
+};
+
+}  // namespace megalith

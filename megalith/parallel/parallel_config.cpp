@@ -1,0 +1,70 @@
+#include "megalith/parallel/parallel_config.h"
+
+#include <algorithm>
+#include <array>
+
+#include "megalith/base/error.h"
+
+namespace megalith {
+
+std::string ParallelConfig::str() const {
+  std::string text;
+  const auto add = [&](const char* name, int64_t size) {
+    if (size > 1) text += fmt::format("{}{}{}", text.empty() ? "" : " ", name, size);
+  };
+  add("tp", tensor_model_parallel_size);
+  if (sequence_parallel) text += text.empty() ? "sp" : " sp";
+  add("pp", pipeline_model_parallel_size);
+  add("cp", context_parallel_size);
+  add("ep", expert_model_parallel_size);
+  add("etp", expert_tensor_parallel_size);
+  if (data_parallel_sharding_strategy != "no_shard")
+    text += fmt::format("{}{}", text.empty() ? "" : " ", data_parallel_sharding_strategy);
+  return text.empty() ? "single" : text;
+}
+
+void declare_fields(ParallelConfig& c, FieldList& f) {
+  f.add("tensor_model_parallel_size", c.tensor_model_parallel_size,
+        {.help = "ranks that share each layer's matrices", .min = 1, .main = true});
+  f.add("pipeline_model_parallel_size", c.pipeline_model_parallel_size,
+        {.help = "ranks that share the layers", .min = 1, .main = true});
+  f.add("context_parallel_size", c.context_parallel_size,
+        {.help = "ranks that share each sequence", .min = 1});
+  f.add("expert_model_parallel_size", c.expert_model_parallel_size,
+        {.help = "ranks that share the experts", .min = 1});
+  f.add("expert_tensor_parallel_size", c.expert_tensor_parallel_size,
+        {.help = "ranks that share each expert's matrices; 0: tensor_model_parallel_size", .min = 0});
+  f.add(
+      "sequence_parallel", c.sequence_parallel,
+      {.help = "tensor-parallel ranks share the tokens between their matrices (norms, dropout, residuals)"});
+  f.add("cp_comm_type", c.cp_comm_type,
+        {.help = "how context-parallel ranks meet in attention: p2p (ring), a2a (Ulysses), all_gather",
+         .allowed = {"p2p", "a2a", "all_gather"}});
+  f.add("data_parallel_sharding_strategy", c.data_parallel_sharding_strategy,
+        {.help = "what data-parallel ranks share: nothing, or the optimizer state (ZeRO-1)",
+         .allowed = {"no_shard", "optim"},
+         .aliases = {{"use_distributed_optimizer", "optim"}}});
+  f.add("rank_order", c.rank_order,
+        {.help = "axes from the fastest to the slowest varying with the rank",
+         .aliases = {{"order", std::nullopt}}});
+}
+
+void validate(const ParallelConfig& c) {
+  if (c.sequence_parallel && c.tensor_model_parallel_size == 1)
+    throw UsageError("sequence_parallel needs tensor_model_parallel_size > 1");
+  std::array<std::string, 5> expected = {"tp", "cp", "ep", "dp", "pp"};
+  std::vector<std::string> given;
+  for (size_t begin = 0; begin <= c.rank_order.size();) {
+    const size_t end = std::min(c.rank_order.find('-', begin), c.rank_order.size());
+    given.push_back(c.rank_order.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  std::sort(expected.begin(), expected.end());
+  std::sort(given.begin(), given.end());
+  if (!std::equal(given.begin(), given.end(), expected.begin(), expected.end())) {
+    throw UsageError(fmt::format(
+        "rank_order '{}' must hold tp, cp, ep, dp and pp once each, as tp-cp-ep-dp-pp", c.rank_order));
+  }
+}
+
+}  // namespace megalith

@@ -1,0 +1,30 @@
+#pragma once
+// defines: ParallelConfig
+
+#include <cstdint>
+#include <string>
+
+#include "megalith/config/field.h"
+
+namespace megalith {
+
+/// How a run is laid out over its ranks. Names and defaults are Megatron's.
+struct ParallelConfig {
+  int64_t tensor_model_parallel_size = 1;
+  int64_t pipeline_model_parallel_size = 1;
+  int64_t context_parallel_size = 1;
+  int64_t expert_model_parallel_size = 1;
+  int64_t expert_tensor_parallel_size = 0;  ///< 0: tensor_model_parallel_size
+  bool sequence_parallel = false;
+  std::string cp_comm_type = "p2p";
+  std::string data_parallel_sharding_strategy = "no_shard";
+  std::string rank_order = "tp-cp-ep-dp-pp";
+
+  /// "tp2 pp2", or "single" where every size is 1.
+  std::string str() const;
+};
+
+void declare_fields(ParallelConfig& config, FieldList& fields);
+void validate(const ParallelConfig& config);
+
+}  // namespace megalith
