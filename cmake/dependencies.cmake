@@ -8,13 +8,13 @@ find_package(nlohmann_json REQUIRED)
 find_package(PNG REQUIRED)
 find_package(PkgConfig REQUIRED)
 
-# Pictures are drawn with cairo where it is installed; one of two files is compiled.
+# Pictures are drawn with cairo where it is installed; x_cairo.cpp or x_without_cairo.cpp is compiled.
 pkg_check_modules(CAIRO IMPORTED_TARGET cairo)
 if(CAIRO_FOUND)
   set(MEGALITH_CAIRO PkgConfig::CAIRO)
-  set(MEGALITH_CAIRO_ABSENT plot_without_cairo)
+  set(MEGALITH_CAIRO_ABSENT [a-z]+_without_cairo)
 else()
-  set(MEGALITH_CAIRO_ABSENT plot_cairo)
+  set(MEGALITH_CAIRO_ABSENT [a-z]+_cairo)
 endif()
 
 # The OpenMP build of OpenBLAS shares one thread pool with our kernels; the pthread build would fight with it for the cores.

@@ -41,8 +41,8 @@ function(megalith_simd_sources name)
   endforeach()
 endfunction()
 
-# megalith_layer(name DEPS layer... LIBS target... EXCLUDE stem): EXCLUDE leaves out the file of that stem. Sources in a
-# folder named cuda are compiled where MEGALITH_CUDA is on.
+# megalith_layer(name DEPS layer... LIBS target... EXCLUDE stem): EXCLUDE leaves out the files of that stem, a pattern.
+# Sources in a folder named cuda are compiled where MEGALITH_CUDA is on.
 function(megalith_layer name)
   cmake_parse_arguments(ARG "" "EXCLUDE" "DEPS;LIBS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS

@@ -1,21 +1,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <memory>
-
-#include <cairo-svg.h>
-#include <cairo.h>
 
 #include "megalith/base/error.h"
-#include "megalith/base/files.h"
+#include "megalith/report/paper_cairo.h"
 #include "megalith/report/plot.h"
 
 namespace megalith {
 namespace {
 
-struct Colour {
-  double r, g, b;
-};
 // Told apart by colour-blind readers too: dark blue, orange, green, magenta, sky, brown.
 constexpr std::array<Colour, 6> kRunColours = {{{0.10, 0.32, 0.68},
                                                 {0.90, 0.45, 0.05},
@@ -23,8 +16,6 @@ constexpr std::array<Colour, 6> kRunColours = {{{0.10, 0.32, 0.68},
                                                 {0.75, 0.25, 0.55},
                                                 {0.25, 0.65, 0.85},
                                                 {0.50, 0.35, 0.20}}};
-constexpr Colour kInk = {0.13, 0.15, 0.18};
-constexpr Colour kFaint = {0.45, 0.48, 0.52};
 constexpr Colour kGrid = {0.90, 0.91, 0.92};
 constexpr double kTitleSize = 22;
 constexpr double kLabelSize = 15;
@@ -32,53 +23,6 @@ constexpr int kCurveBuckets = 2000;
 
 struct Box {
   double left, top, right, bottom;
-};
-
-enum class Align { kLeft, kCentre, kRight };
-enum class Weight { kNormal, kBold };
-
-/// Paper with pens; coordinates in pixels from the upper left corner.
-class Paper {
- public:
-  Paper(cairo_surface_t* surface, int width, int height)
-      : surface_(surface, cairo_surface_destroy), cairo_(cairo_create(surface), cairo_destroy) {
-    set({1, 1, 1}, 1);
-    cairo_rectangle(pen(), 0, 0, width, height);
-    cairo_fill(pen());
-    cairo_set_line_join(pen(), CAIRO_LINE_JOIN_ROUND);
-    cairo_set_line_cap(pen(), CAIRO_LINE_CAP_ROUND);
-  }
-  cairo_t* pen() { return cairo_.get(); }
-  cairo_surface_t* surface() { return surface_.get(); }
-
-  void set(const Colour& c, double alpha) { cairo_set_source_rgba(pen(), c.r, c.g, c.b, alpha); }
-
-  void font(double size, Weight weight) {
-    cairo_select_font_face(pen(), "sans-serif", CAIRO_FONT_SLANT_NORMAL,
-                           weight == Weight::kBold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
-    cairo_set_font_size(pen(), size);
-  }
-  double text_width(const std::string& text) {
-    cairo_text_extents_t extents;
-    cairo_text_extents(pen(), text.c_str(), &extents);
-    return extents.x_advance;
-  }
-  void text(double x, double y, const std::string& text, Align align) {
-    const double shift = align == Align::kLeft ? 0 : align == Align::kRight ? 1 : 0.5;
-    cairo_move_to(pen(), x - shift * text_width(text), y);
-    cairo_show_text(pen(), text.c_str());
-  }
-  void line(double x0, double y0, double x1, double y1, double width) {
-    cairo_new_path(pen());
-    cairo_set_line_width(pen(), width);
-    cairo_move_to(pen(), x0, y0);
-    cairo_line_to(pen(), x1, y1);
-    cairo_stroke(pen());
-  }
-
- private:
-  std::unique_ptr<cairo_surface_t, void (*)(cairo_surface_t*)> surface_;
-  std::unique_ptr<cairo_t, void (*)(cairo_t*)> cairo_;
 };
 
 /// A rectangle of the paper with an x and a y axis.
@@ -304,37 +248,11 @@ void draw(Paper& paper, const std::vector<PlotRun>& runs, const PlotOptions& opt
   paper.text(main.box.right, height - 16, options.x_label, Align::kRight);
 }
 
-cairo_status_t append(void* text, const unsigned char* data, unsigned int length) {
-  static_cast<std::string*>(text)->append(reinterpret_cast<const char*>(data), length);
-  return CAIRO_STATUS_SUCCESS;
-}
-
-void check(cairo_status_t status, const std::filesystem::path& path) {
-  MG_CHECK(status == CAIRO_STATUS_SUCCESS, "{}: cannot be drawn: {}", path.string(),
-           cairo_status_to_string(status));
-}
-
 }  // namespace
 
 void write_plot(const std::filesystem::path& path, const std::vector<PlotRun>& runs,
                 const PlotOptions& options) {
-  const std::string extension = path.extension().string();
-  std::string bytes;
-  if (extension == ".svg") {
-    Paper paper(cairo_svg_surface_create_for_stream(append, &bytes, options.width, options.height),
-                options.width, options.height);
-    draw(paper, runs, options);
-    cairo_surface_finish(paper.surface());
-    check(cairo_surface_status(paper.surface()), path);
-  } else if (extension == ".png") {
-    Paper paper(cairo_image_surface_create(CAIRO_FORMAT_RGB24, options.width, options.height), options.width,
-                options.height);
-    draw(paper, runs, options);
-    check(cairo_surface_write_to_png_stream(paper.surface(), append, &bytes), path);
-  } else {
-    throw UsageError(fmt::format("{}: a picture is a .svg or a .png file", path.string()));
-  }
-  write_text_file(path, bytes);
+  write_picture(path, options.width, options.height, [&](Paper& paper) { draw(paper, runs, options); });
 }
 
 }  // namespace megalith
