@@ -136,8 +136,10 @@ void run(Case c, DType dtype) {
   model.parameters().initialize(exec);
   model.parameters().allocate_gradients(exec);
   AdamW optimizer(model.parameters(), optim, exec);
-  const Schedule schedule(optim, {.train_samples = 1000 * c.batch, .samples_per_iteration = c.batch});
-  TrainStep step({.model = &model, .optimizer = &optimizer, .schedule = &schedule}, train, optim.clip_grad);
+  const ParamSchedule schedule(optim, {.train_samples = 1000 * c.batch, .samples_per_iteration = c.batch});
+  const Mesh mesh;
+  TrainStep step({.model = &model, .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh}, train,
+                 optim.clip_grad);
 
   int64_t draws = 0;
   const auto random_batch = [&](HostBatch& batch) {

@@ -50,7 +50,7 @@ void print_work(const RunConfig& config) {
   print_row("", human_count(flops.true_work), "matrix products of the layers that are run");
   print_row("tokens per step", human_count(tokens),
             fmt::format("{} sequences of {} in {} microbatches", config.train.batch_size(),
-                        config.data.seq_length, config.train.num_microbatches()));
+                        config.data.seq_length, config.train.num_microbatches(1)));
   print_row("FLOPs per step", human_count(flops.true_work * tokens));
   print_row("tokens in all", human_count(tokens * static_cast<double>(config.train.train_iters)),
             fmt::format("{} steps", config.train.train_iters));

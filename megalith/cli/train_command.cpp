@@ -63,7 +63,8 @@ void run_train(CommandLine& line) {
   // Without a tokenizer the last id ends documents, as with Megatron's NullTokenizer.
   const int32_t eod = tokenizer ? tokenizer->eod() : static_cast<int32_t>(config.model.vocab_size - 1);
   const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = eod};
-  Trainer trainer(config, vocabulary, yaml, exec);
+  const Mesh mesh;
+  Trainer trainer(config, vocabulary, yaml, mesh, exec);
   const TrainSummary summary = trainer.run(stop);
   log_info("memory by owner at the peak ({}):\n{}",
            human_bytes(static_cast<double>(exec.ledger().peak_bytes())), exec.ledger().report());

@@ -25,7 +25,7 @@ class LanguageModel {
   virtual ~LanguageModel() = default;
 
   virtual ParameterStore& parameters() = 0;
-  /// Weighted sum of the token losses: [1].
+  /// Weighted sum of the token losses: [1] f64.
   virtual Var loss(Tape& tape, const ForwardContext& context, const TokenBatch& batch) = 0;
   /// A pipeline stage is one or more chunks of the model; the loss is that of a model which has all of them.
   virtual int num_chunks() const = 0;
@@ -33,6 +33,8 @@ class LanguageModel {
   /// does not read, to the output of this one: for the last one the loss [1].
   virtual Var forward_chunk(Tape& tape, const ForwardContext& context, const TokenBatch& batch, int chunk,
                             const Var& input) = 0;
+  /// Of what a chunk hands to the next.
+  virtual Shape boundary_shape(const ForwardContext& context) const = 0;
   /// [T, padded vocabulary], dtype of the model. Inference only.
   virtual Tensor logits(Tape& tape, const ForwardContext& context, const Tensor& ids) = 0;
   /// Logits of the last token of every sequence: [B, padded vocabulary].

@@ -2,13 +2,63 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "megalith/ops/adamw.h"
+#include "megalith/parallel/data/gradient_sync.h"
 
 namespace megalith {
+namespace {
 
-double global_grad_norm(const ParameterStore& store, Exec& exec) {
-  return std::sqrt(sum_of_squares(store.flat_grad(), exec));
+struct CountedRange {
+  FlatRange range;
+  int copies;  // ranks that hold these elements
+};
+
+int copies_of(const Parameter& parameter, const Mesh& mesh) {
+  const MeshShape& shape = mesh.shape();
+  const bool is_whole = parameter.spec.shard.is_whole();
+  if (parameter.spec.is_expert) return shape.edp * (is_whole ? shape.etp : 1);
+  return shape.dp * shape.cp * (is_whole ? shape.tp : 1) * (parameter.spec.is_shared_by_stages ? 2 : 1);
+}
+
+// Neighbours of as many copies are one range; the padding between them is zero.
+std::vector<CountedRange> counted_ranges(const ParameterStore& store, const Mesh& mesh) {
+  std::vector<CountedRange> all, merged;
+  for (const auto& parameter : store.parameters())
+    all.push_back(
+        {{parameter->flat_begin, parameter->flat_begin + parameter->numel()}, copies_of(*parameter, mesh)});
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return a.range.begin < b.range.begin; });
+  for (const CountedRange& next : all) {
+    if (!merged.empty() && merged.back().copies == next.copies) {
+      merged.back().range.end = next.range.end;
+    } else {
+      merged.push_back(next);
+    }
+  }
+  return merged;
+}
+
+}  // namespace
+
+double global_grad_norm(const ParameterStore& store, const Mesh& mesh, Exec& exec) {
+  const bool is_sharded = mesh.config().data_parallel_sharding_strategy == "optim";
+  double sum = 0;
+  for (const FlatRange& owned : owned_ranges(store, mesh)) {
+    const bool is_expert = owned.begin >= store.expert_range().begin;
+    const int shares = !is_sharded ? 1 : is_expert ? mesh.edp().size() : mesh.dp_cp().size();
+    for (const CountedRange& counted : counted_ranges(store, mesh)) {
+      const int64_t begin = std::max(owned.begin, counted.range.begin);
+      const int64_t end = std::min(owned.end, counted.range.end);
+      if (begin >= end) continue;
+      sum += sum_of_squares(store.flat_grad().slice(0, begin, end), exec) * shares / counted.copies;
+    }
+  }
+  if (mesh.world().size() == 1) return std::sqrt(sum);
+  const Tensor total = exec.from_host(std::span<const double>(&sum, 1), {1});
+  mesh.world().all_reduce(total, ReduceOp::kSum, "gradient norm");
+  return std::sqrt(to_vector<double>(total)[0]);
 }
 
 double clip_coefficient(double norm, double max_norm) {

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "megalith/base/error.h"
+#include "megalith/parallel/pipeline/make_schedule.h"
 
 namespace megalith {
 
@@ -37,6 +38,14 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
   f.add(
       "sequence_parallel", c.sequence_parallel,
       {.help = "tensor-parallel ranks share the tokens between their matrices (norms, dropout, residuals)"});
+  f.add("pipeline_schedule", c.pipeline_schedule,
+        {.help = "order of forwards and backwards in the pipeline", .allowed = schedule_names()});
+  f.add("virtual_pipeline_model_parallel_size", c.virtual_pipeline_model_parallel_size,
+        {.help = "model chunks of each pipeline rank; 0: what the schedule needs",
+         .min = 0,
+         .aliases = {{"num_virtual_stages_per_pipeline_rank", std::nullopt}}});
+  f.add("pipeline_model_parallel_layout", c.pipeline_model_parallel_layout,
+        {.help = "what each stage holds, as Et*3|t*4|t*2L: E embedding, t layer, L loss; default: even"});
   f.add("cp_comm_type", c.cp_comm_type,
         {.help = "how context-parallel ranks meet in attention: p2p (ring), a2a (Ulysses), all_gather",
          .allowed = {"p2p", "a2a", "all_gather"}});

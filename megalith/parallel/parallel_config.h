@@ -16,6 +16,9 @@ struct ParallelConfig {
   int64_t expert_model_parallel_size = 1;
   int64_t expert_tensor_parallel_size = 0;  ///< 0: tensor_model_parallel_size
   bool sequence_parallel = false;
+  std::string pipeline_schedule = "1f1b";
+  int64_t virtual_pipeline_model_parallel_size = 0;  ///< 0: what the schedule needs
+  std::string pipeline_model_parallel_layout;
   std::string cp_comm_type = "p2p";
   std::string data_parallel_sharding_strategy = "no_shard";
   std::string rank_order = "tp-cp-ep-dp-pp";

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "megalith/models/gpt/gpt_flops.h"
+#include "megalith/ops/cross_entropy.h"
 
 namespace megalith {
 namespace {
@@ -43,9 +44,11 @@ MemoryPlan plan_memory(const RunConfig& config) {
   const int64_t layer = layer_bytes(config, element_bytes);
   const bool is_full = config.train.recompute_granularity == "full";
   const int64_t layers = is_full ? model.num_layers * h * element_bytes : model.num_layers * layer;
-  // The head: its logits, its input, the gradient of its input; the final norm's input.
-  const int64_t head = (model.padded_vocab_size() + 3 * h) * element_bytes;
-  plan.activations = tokens * std::max(layers + head, layers + (is_full ? layer : 0) + 2 * h * element_bytes);
+  // The head: its logits chunk by chunk, its input, the gradient of its input; the final norm's input.
+  const int64_t logits =
+      cross_entropy_chunk_rows(tokens, model.padded_vocab_size()) * model.padded_vocab_size();
+  plan.activations = tokens * layers + std::max(logits * element_bytes + tokens * 3 * h * element_bytes,
+                                                tokens * ((is_full ? layer : 0) + 2 * h * element_bytes));
   return plan;
 }
 

@@ -19,7 +19,8 @@ struct MemoryPlan {
 /// Activations: what the nodes of one microbatch keep. Per token and layer, in elements of the model's dtype:
 /// the residual stream twice, two norm outputs and the MLP activation (none of these three under selective
 /// recompute), the QKV rows, the attention output, the fc1 output; under full recompute the layer's input
-/// alone, and one layer at a time in the backward. The head keeps one [T, V] buffer.
+/// alone, and one layer at a time in the backward. The head
+/// keeps one chunk of logits.
 MemoryPlan plan_memory(const RunConfig& config);
 
 }  // namespace megalith

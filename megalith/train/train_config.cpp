@@ -45,6 +45,10 @@ void declare_fields(TrainConfig& c, FieldList& f) {
   f.add("nan_policy", c.nan_policy,
         {.help = "when loss or gradients are NaN or Inf: stop the run, skip the update, or warn and go on",
          .allowed = {"stop", "skip", "warn"}});
+  f.add("timing_log_level", c.timing_log_level,
+        {.help = "1: wait for the GPU after each phase, so that the times of the phases are exact",
+         .min = 0,
+         .max = 1});
 }
 
 void validate(const TrainConfig& c) {

@@ -10,6 +10,7 @@
 #include "megalith/data/data_config.h"
 #include "megalith/models/gpt/gpt_config.h"
 #include "megalith/optim/optim_config.h"
+#include "megalith/parallel/parallel_config.h"
 
 namespace megalith {
 
@@ -17,7 +18,7 @@ namespace megalith {
 struct TrainConfig {
   int64_t train_iters = 0;
   int64_t micro_batch_size = 1;
-  int64_t global_batch_size = 0;  ///< 0: micro_batch_size
+  int64_t global_batch_size = 0;  ///< 0: micro_batch_size; over all ranks
 
   std::string tokenizer_model;
   std::string device = "auto";
@@ -37,20 +38,25 @@ struct TrainConfig {
   std::string recompute_granularity = "none";
   std::vector<std::string> recompute_modules = {"layernorm", "mlp_act"};
   std::string nan_policy = "stop";
+  int64_t timing_log_level = 0;
 
   int64_t batch_size() const { return global_batch_size > 0 ? global_batch_size : micro_batch_size; }
-  int64_t num_microbatches() const { return batch_size() / micro_batch_size; }
+  /// Of each data-parallel rank.
+  int64_t num_microbatches(int64_t data_parallel_size) const {
+    return batch_size() / (micro_batch_size * data_parallel_size);
+  }
   RecomputePolicy recompute_policy() const;
 };
 
 void declare_fields(TrainConfig& config, FieldList& fields);
 void validate(const TrainConfig& config);
 
-/// A whole recipe: sections model, data, optim and train.
+/// A whole recipe: sections model, data, optim, parallel and train.
 struct RunConfig {
   GptConfig model;
   DataConfig data;
   OptimConfig optim;
+  ParallelConfig parallel;
   TrainConfig train;
 };
 

@@ -5,7 +5,9 @@
 
 #include "megalith/base/log.h"
 #include "megalith/optim/clip.h"
-#include "megalith/train/device_batch.h"
+#include "megalith/parallel/data/gradient_sync.h"
+#include "megalith/parallel/pipeline/make_schedule.h"
+#include "megalith/parallel/stage_layout.h"
 
 namespace megalith {
 namespace {
@@ -23,38 +25,55 @@ class PhaseClock {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+double& phase_of(const Action& action, StepResult& result) {
+  if (!action.is_compute()) return result.transfer_ms;
+  return action.kind == ActionKind::kForward ? result.forward_ms : result.backward_ms;
+}
+
+double sum_over_world(double value, const Mesh& mesh, Exec& exec) {
+  if (mesh.world().size() == 1) return value;
+  const Tensor sum = exec.from_host(std::span<const double>(&value, 1), {1});
+  mesh.world().all_reduce(sum, ReduceOp::kSum, "loss");
+  return to_vector<double>(sum)[0];
+}
+
 }  // namespace
+
+TrainStep::TrainStep(const Parts& parts, const TrainConfig& train, double clip_grad)
+    : parts_(parts),
+      train_(train),
+      clip_grad_(clip_grad),
+      pipeline_(make_schedule(
+          schedule_options(parts.mesh->config(), train.num_microbatches(parts.mesh->size(Axis::kDp))))) {}
 
 StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatch& next_batch, Exec& exec) {
   LanguageModel& model = *parts_.model;
   ParameterStore& parameters = model.parameters();
-  const int64_t num_microbatches = train_.num_microbatches();
-  const RngKey step_rng = exec.rng().fold("train").fold(static_cast<uint64_t>(step));
+  const Mesh& mesh = *parts_.mesh;
   StepResult result{.lr = parts_.schedule->lr(schedule_samples),
                     .weight_decay = parts_.schedule->weight_decay(schedule_samples)};
   PhaseClock clock;
 
   parameters.mark_gradients_fresh();
-  for (int64_t microbatch = 0; microbatch < num_microbatches; ++microbatch) {
-    next_batch(host_batch_);
-    DeviceBatch batch = make_device_batch(host_batch_, LossScaling::kMean, num_microbatches, exec);
-    batch.context.rng = step_rng.fold(static_cast<uint64_t>(microbatch));
-    batch.context.is_training = true;
-    clock.stop(result.data_ms);
-
-    const OwnerScope scope(exec.ledger(), "activations");
-    Tape tape(exec, {.is_recording = true, .recompute = train_.recompute_policy()});
-    const Var loss = model.loss(tape, batch.context, batch.tokens);
-    result.loss += to_vector<double>(loss.data)[0];
+  const auto timed_batch = [&](HostBatch& batch) {
     clock.stop(result.forward_ms);
-
-    tape.backward(loss, exec.from_host(std::span<const float>({1.0f}), {1}));
-    exec.synchronize();  // the gradient norm would wait too; here the time goes to its phase
-    clock.stop(result.backward_ms);
+    next_batch(batch);
+    clock.stop(result.data_ms);
+  };
+  PipelinePass pass(model, mesh, pipeline_,
+                    {.recompute = train_.recompute_policy(),
+                     .rng = exec.rng().fold("train").fold(static_cast<uint64_t>(step))},
+                    timed_batch, exec);
+  for (const Action& action : pipeline_.ranks[static_cast<size_t>(mesh.pp().rank())]) {
+    pass.run(action);
+    if (train_.timing_log_level > 0) exec.synchronize();
+    clock.stop(phase_of(action, result));
   }
-  parameters.finish_gradients(exec);
+  finish_gradients(parameters, mesh, exec);
+  clock.stop(result.reduce_ms);
 
-  result.grad_norm = global_grad_norm(parameters, exec);
+  result.loss = sum_over_world(mesh.tp().rank() == 0 ? pass.loss() : 0, mesh, exec);
+  result.grad_norm = global_grad_norm(parameters, mesh, exec);
   result.is_finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
   if (!result.is_finite) {
     const std::string message =
@@ -68,7 +87,9 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
     const double grad_scale = clip_coefficient(result.grad_norm, clip_grad_);
     parts_.optimizer->step({.lr = result.lr, .weight_decay = result.weight_decay, .grad_scale = grad_scale},
                            exec);
+    gather_weights(parameters, mesh);
   }
+  if (train_.timing_log_level > 0) exec.synchronize();
   clock.stop(result.optimizer_ms);
   return result;
 }

@@ -1,12 +1,10 @@
 #pragma once
 // defines: StepResult, TrainStep
 
-#include <functional>
-
-#include "megalith/data/host_batch.h"
 #include "megalith/models/language_model.h"
 #include "megalith/optim/adamw.h"
-#include "megalith/optim/schedule.h"
+#include "megalith/optim/param_schedule.h"
+#include "megalith/train/pipeline_pass.h"
 #include "megalith/train/train_config.h"
 
 namespace megalith {
@@ -18,22 +16,24 @@ struct StepResult {
   double weight_decay = 0;
   bool is_finite = true;
   bool was_skipped = false;  ///< nan_policy skip: the weights did not change
-  double data_ms = 0, forward_ms = 0, backward_ms = 0, optimizer_ms = 0;
+  /// On a GPU the work is asynchronous: exact only with timing_log_level 1.
+  double data_ms = 0, forward_ms = 0, backward_ms = 0, transfer_ms = 0, reduce_ms = 0, optimizer_ms = 0;
 };
 
-/// One optimizer step: microbatches forward and backward, clipping, AdamW.
+/// One optimizer step of one rank: microbatches forward and backward in the order of the pipeline's schedule,
+/// sums over the ranks, clipping, AdamW. Loss and norm in the result are those of the whole step on every
+/// rank.
 class TrainStep {
  public:
   struct Parts {
     LanguageModel* model = nullptr;
     AdamW* optimizer = nullptr;
-    const Schedule* schedule = nullptr;
+    const ParamSchedule* schedule = nullptr;
+    const Mesh* mesh = nullptr;
   };
-  TrainStep(const Parts& parts, const TrainConfig& train, double clip_grad)
-      : parts_(parts), train_(train), clip_grad_(clip_grad) {}
+  TrainStep(const Parts& parts, const TrainConfig& train, double clip_grad);
 
-  /// Throws Error when the data ends.
-  using NextBatch = std::function<void(HostBatch&)>;
+  using NextBatch = PipelinePass::NextBatch;
 
   /// `step` counts from 1; `schedule_samples`: samples of successful steps before this one. Throws Error for
   /// a loss or a gradient that is NaN or Inf under nan_policy stop; the weights are then as before the step.
@@ -43,7 +43,7 @@ class TrainStep {
   Parts parts_;
   TrainConfig train_;
   double clip_grad_;
-  HostBatch host_batch_;
+  Schedule pipeline_;
 };
 
 }  // namespace megalith

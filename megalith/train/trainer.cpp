@@ -6,6 +6,8 @@
 #include "megalith/base/files.h"
 #include "megalith/base/log.h"
 #include "megalith/base/text.h"
+#include "megalith/parallel/data/gradient_sync.h"
+#include "megalith/train/build_model.h"
 #include "megalith/train/evaluate.h"
 
 namespace megalith {
@@ -33,20 +35,23 @@ std::filesystem::path metrics_path(const TrainConfig& train) {
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::string config_yaml, Exec& exec)
+Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::string config_yaml,
+                 const Mesh& mesh, Exec& exec)
     : config_(config),
       config_yaml_(std::move(config_yaml)),
+      mesh_(&mesh),
       exec_(&exec),
       masks_{.eod = vocabulary.eod,
              .eod_mask_loss = config.data.eod_mask_loss,
              .reset_position_ids = config.data.reset_position_ids,
              .reset_attention_mask = config.data.reset_attention_mask},
-      model_(std::make_unique<GptModel>(config.model, exec)),
-      optimizer_(fresh_parameters(*model_, exec), config.optim, exec),
+      model_(build_model(config.model, mesh, exec)),
+      optimizer_(fresh_parameters(*model_, exec), config.optim, owned_ranges(model_->parameters(), mesh),
+                 exec),
       schedule_(config.optim, {.train_samples = config.train.train_iters * config.train.batch_size(),
                                .samples_per_iteration = config.train.batch_size()}),
-      step_({.model = model_.get(), .optimizer = &optimizer_, .schedule = &schedule_}, config.train,
-            config.optim.clip_grad),
+      step_({.model = model_.get(), .optimizer = &optimizer_, .schedule = &schedule_, .mesh = &mesh},
+            config.train, config.optim.clip_grad),
       flops_(model_->flops_per_token(config.data.seq_length)) {
   const TrainConfig& train = config_.train;
   const RunParts parts{.parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
@@ -65,6 +70,8 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
       vocabulary);
   loader_ = std::make_unique<BatchLoader>(datasets_[0],
                                           BatchLoaderOptions{.micro_batch_size = train.micro_batch_size,
+                                                             .data_parallel_rank = mesh.rank(Axis::kDp),
+                                                             .data_parallel_size = mesh.size(Axis::kDp),
                                                              .consumed_samples = state_.consumed_samples,
                                                              .prefetch = config_.data.num_prefetch,
                                                              .masks = masks_});
@@ -152,9 +159,13 @@ void Trainer::record(const StepResult& result, double step_s) {
 void Trainer::evaluate_now() {
   if (config_.train.eval_iters == 0) return;
   // The same samples every time, so that evaluations compare.
-  BatchLoader loader(datasets_[1], {.micro_batch_size = config_.train.micro_batch_size, .masks = masks_});
-  const int64_t num_batches = config_.train.eval_iters * config_.train.num_microbatches();
-  const double loss = evaluate(*model_, loader, num_batches, *exec_);
+  BatchLoader loader(datasets_[1], {.micro_batch_size = config_.train.micro_batch_size,
+                                    .data_parallel_rank = mesh_->rank(Axis::kDp),
+                                    .data_parallel_size = mesh_->size(Axis::kDp),
+                                    .masks = masks_});
+  const int64_t num_batches =
+      config_.train.eval_iters * config_.train.num_microbatches(mesh_->size(Axis::kDp));
+  const double loss = evaluate(*model_, *mesh_, loader, num_batches, *exec_);
   line_->note(fmt::format("step {}: held-out loss {:.4f}", state_.iteration, loss));
   if (!summary_.first_eval_loss) summary_.first_eval_loss = loss;
   summary_.last_eval_loss = loss;

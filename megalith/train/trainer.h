@@ -31,7 +31,9 @@ class Trainer {
  public:
   /// Builds everything and goes on from a checkpoint when the recipe says so. `vocabulary` is the
   /// tokenizer's.
-  Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::string config_yaml, Exec& exec);
+  /// Collective over the mesh's world; every rank has its own.
+  Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::string config_yaml, const Mesh& mesh,
+          Exec& exec);
 
   /// Trains to the end, or until a signal comes: then it saves (when the recipe has a place) and returns.
   TrainSummary run(StopSignal& stop);
@@ -46,11 +48,12 @@ class Trainer {
 
   RunConfig config_;
   std::string config_yaml_;
+  const Mesh* mesh_;
   Exec* exec_;
   MaskOptions masks_;
   std::unique_ptr<GptModel> model_;
   AdamW optimizer_;
-  Schedule schedule_;
+  ParamSchedule schedule_;
   TrainStep step_;
   RunState state_;
   Datasets datasets_;

@@ -93,7 +93,7 @@ std::vector<double> train(ModelRun& run, int steps) {
   std::vector<double> losses;
   for (int step = 0; step < steps; ++step) {
     losses.push_back(run.step());
-    const double norm = global_grad_norm(run.parameters(), run.exec());
+    const double norm = global_grad_norm(run.parameters(), Mesh(), run.exec());
     optimizer.step({.lr = 3e-3, .weight_decay = 0.1, .grad_scale = clip_coefficient(norm, 1.0)}, run.exec());
   }
   return losses;

@@ -91,7 +91,7 @@ TEST(Clip, NormAndCoefficient) {
   store.allocate_gradients(exec);
   fill(store.parameters()[0]->main_grad, 3, exec);
   fill(store.parameters()[1]->main_grad, -4, exec);
-  EXPECT_DOUBLE_EQ(global_grad_norm(store, exec), std::sqrt(4 * 9.0 + 3 * 16.0));
+  EXPECT_DOUBLE_EQ(global_grad_norm(store, Mesh(), exec), std::sqrt(4 * 9.0 + 3 * 16.0));
   EXPECT_DOUBLE_EQ(clip_coefficient(2, 1), 1 / (2 + 1e-6));
   EXPECT_DOUBLE_EQ(clip_coefficient(0.5, 1), 1);
   EXPECT_DOUBLE_EQ(clip_coefficient(100, 0), 1);

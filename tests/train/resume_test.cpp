@@ -89,7 +89,8 @@ TEST(Trainer, SignalSavesAndReturns) {
   config.train.save = folder / "run";
   StopSignal stop;
   Exec exec({.num_threads = 1});
-  Trainer trainer(config, {.size = 96, .eod = 95}, "model: {}\n", exec);
+  const Mesh mesh;
+  Trainer trainer(config, {.size = 96, .eod = 95}, "model: {}\n", mesh, exec);
   std::jthread killer([] {
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
     kill(getpid(), SIGTERM);

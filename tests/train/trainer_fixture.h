@@ -56,7 +56,8 @@ inline TrainSummary train_run(const RunConfig& config) {
   StopSignal stop;
   Exec exec({.num_threads = 2, .seed = static_cast<uint64_t>(config.data.seed)});
   const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = 95};
-  return Trainer(config, vocabulary, "model: {}\n", exec).run(stop);
+  const Mesh mesh;
+  return Trainer(config, vocabulary, "model: {}\n", mesh, exec).run(stop);
 }
 
 }  // namespace megalith::testing

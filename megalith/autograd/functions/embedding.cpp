@@ -15,19 +15,19 @@ class EmbeddingNode : public Node {
       : input_(std::move(input)), table_(&table), position_table_(position_table) {}
   const char* name() const override { return "embedding"; }
 
-  void backward_input(Tape& tape) override { d_out_ = tape.take_gradient(output()); }
-
-  bool has_backward_weight() const override { return true; }
-  void backward_weight(Exec& exec) override {
-    scatter(input_.ids, *table_, exec);
-    if (position_table_ != nullptr) scatter(input_.positions, *position_table_, exec);
+  // The gradient of the table is not put off: where the head uses the same table, it writes in the forward,
+  // and the order of the sums would depend on the schedule.
+  void backward_input(Tape& tape) override {
+    const Tensor d_out = tape.take_gradient(output());
+    scatter(input_.ids, d_out, *table_, tape.exec());
+    if (position_table_ != nullptr) scatter(input_.positions, d_out, *position_table_, tape.exec());
   }
 
  private:
-  void scatter(const Tensor& ids, Parameter& table, Exec& exec) {
+  static void scatter(const Tensor& ids, const Tensor& d_out, Parameter& table, Exec& exec) {
     const bool accumulate = table.begin_grad_write() != 0;
     embedding_backward({.ids = ids,
-                        .d_out = d_out_,
+                        .d_out = d_out,
                         .d_table = table.main_grad,
                         .first_id = first_id(table),
                         .num_ids = table.spec.shape[0],
@@ -38,7 +38,6 @@ class EmbeddingNode : public Node {
   EmbeddingInput input_;
   Parameter* table_;
   Parameter* position_table_;
-  Tensor d_out_;
 };
 
 }  // namespace

@@ -20,8 +20,9 @@ class LinearCrossEntropyNode : public Node {
     const Tensor d_loss = tape.take_gradient(output());
     if (d_loss.device().is_cpu()) {
       const double given = to_vector<double>(d_loss)[0];
-      MG_CHECK(given == d_loss_, "linear_cross_entropy: the gradient of the loss is {}, the forward was told {}",
-               given, d_loss_);
+      MG_CHECK(given == d_loss_,
+               "linear_cross_entropy: the gradient of the loss is {}, the forward was told {}", given,
+               d_loss_);
     }
     tape.add_gradient(x_id_, std::move(d_x_));
   }
@@ -59,7 +60,8 @@ class ChunkLoss {
     const int64_t rows = call.logits.dim(0);
     const Tensor own = exec_.empty({3, rows}, call.loss.dtype());
     cross_entropy_statistics(
-        {.logits = call.logits, .labels = call.labels, .first_label = call.first_label, .statistics = own}, exec_);
+        {.logits = call.logits, .labels = call.labels, .first_label = call.first_label, .statistics = own},
+        exec_);
     const Tensor all = exec_.empty({group_->size(), 3, rows}, call.loss.dtype());
     group_->all_gather(own, all, "cross-entropy statistics");
     return all;
@@ -87,7 +89,8 @@ Var linear_cross_entropy(Tape& tape, const Var& x, Parameter& weight, const Line
 
   const Tensor losses = exec.empty({tokens}, sum_dtype);
   const Tensor buffer = exec.empty({std::min(step, tokens), vocabulary}, dtype);
-  const Tensor d_x = tape.is_recording() ? exec.empty(x.data.shape(), dtype) : Tensor();
+  const bool needs_d_x = x.id != kNoGradient;
+  const Tensor d_x = needs_d_x ? exec.empty(x.data.shape(), dtype) : Tensor();
   const ChunkLoss chunk_loss(args, tape.is_recording(), exec);
   for (int64_t begin = 0; begin < tokens; begin += step) {
     const int64_t end = std::min(begin + step, tokens);
@@ -96,7 +99,7 @@ Var linear_cross_entropy(Tape& tape, const Var& x, Parameter& weight, const Line
     gemm({.a = chunk, .b = weight.data, .c = logits, .transpose_b = Transpose::kYes}, exec);
     chunk_loss.run(logits, begin, end, losses.slice(0, begin, end));
     if (!tape.is_recording()) continue;
-    gemm({.a = logits, .b = weight.data, .c = d_x.slice(0, begin, end)}, exec);
+    if (needs_d_x) gemm({.a = logits, .b = weight.data, .c = d_x.slice(0, begin, end)}, exec);
     accumulate_weight_gradient(logits, chunk, weight, exec);
   }
   const Tensor loss = exec.empty({1}, DType::kF64);

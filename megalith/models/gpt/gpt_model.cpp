@@ -117,8 +117,9 @@ Var GptModel::run_layers(Tape& tape, const ForwardContext& context, const Chunk&
 }
 
 Var GptModel::token_loss(Tape& tape, const TokenBatch& batch, const Var& x) const {
-  const Var token_losses = linear_cross_entropy(tape, x, *output_weight_, batch.labels);  // [T]
-  return weighted_sum(tape, token_losses, batch.loss_weights);
+  return linear_cross_entropy(
+      tape, x, *output_weight_,
+      {.labels = batch.labels, .loss_weights = batch.loss_weights, .group = &mesh_->tp()});
 }
 
 Var GptModel::forward_chunk(Tape& tape, const ForwardContext& context, const TokenBatch& batch, int chunk,
@@ -128,6 +129,11 @@ Var GptModel::forward_chunk(Tape& tape, const ForwardContext& context, const Tok
   x = run_layers(tape, context, part, x);
   if (!part.spec.has_head) return x;
   return token_loss(tape, batch, Linear::whole_input(tape, final_norm_->forward(tape, x), *mesh_));
+}
+
+Shape GptModel::boundary_shape(const ForwardContext& context) const {
+  const int64_t tokens = context.positions.numel();
+  return {mesh_->is_sequence_parallel() ? tokens / mesh_->tp().size() : tokens, config_.hidden_size};
 }
 
 Var GptModel::loss(Tape& tape, const ForwardContext& context, const TokenBatch& batch) {

@@ -39,6 +39,7 @@ class GptModel : public LanguageModel {
   int num_chunks() const override { return static_cast<int>(chunks_.size()); }
   Var forward_chunk(Tape& tape, const ForwardContext& context, const TokenBatch& batch, int chunk,
                     const Var& input) override;
+  Shape boundary_shape(const ForwardContext& context) const override;
   Tensor logits(Tape& tape, const ForwardContext& context, const Tensor& ids) override;
   Tensor last_logits(Tape& tape, const ForwardContext& context, const Tensor& ids) override;
   int64_t vocab_size() const override { return config_.vocab_size; }

@@ -1,5 +1,5 @@
 #pragma once
-// defines: Schedule
+// defines: ParamSchedule
 
 #include <cstdint>
 
@@ -15,7 +15,7 @@ namespace megalith {
 ///   else min + c (max - min) with r = (n - W) / (D - W): linear 1 - r, cosine (cos(pi r) + 1) / 2, and for
 ///   WSD with a last part of D_w samples, q = (n - (D - D_w)) / D_w: 1 before it, then linear 1 - q, cosine
 ///   (cos(pi q) + 1) / 2, exponential 2 * 0.5^q - 1, minus_sqrt 1 - sqrt(q).
-class Schedule {
+class ParamSchedule {
  public:
   struct Length {
     int64_t train_samples = 0;
@@ -23,7 +23,7 @@ class Schedule {
         0;  ///< global batch size: options given in iterations are multiplied by it
   };
   /// Throws UsageError when the warm-up is as long as the decay.
-  Schedule(const OptimConfig& config, const Length& length);
+  ParamSchedule(const OptimConfig& config, const Length& length);
 
   double lr(int64_t samples) const;
   double weight_decay(int64_t samples) const;

@@ -1,4 +1,4 @@
-#include "megalith/optim/schedule.h"
+#include "megalith/optim/param_schedule.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,7 +15,7 @@ double cosine_fall(double ratio) {
 
 }  // namespace
 
-Schedule::Schedule(const OptimConfig& config, const Length& length)
+ParamSchedule::ParamSchedule(const OptimConfig& config, const Length& length)
     : config_(config),
       train_samples_(length.train_samples),
       decay_samples_(config.lr_decay_iters > 0 ? config.lr_decay_iters * length.samples_per_iteration
@@ -35,7 +35,7 @@ Schedule::Schedule(const OptimConfig& config, const Length& length)
   }
 }
 
-double Schedule::lr(int64_t samples) const {
+double ParamSchedule::lr(int64_t samples) const {
   const auto n = static_cast<double>(samples), warmup = static_cast<double>(warmup_samples_);
   if (warmup_samples_ > 0 && samples <= warmup_samples_) {
     return config_.lr_warmup_init + (config_.lr - config_.lr_warmup_init) * n / warmup;
@@ -49,7 +49,7 @@ double Schedule::lr(int64_t samples) const {
   return config_.min_lr + decay_coefficient(samples) * (config_.lr - config_.min_lr);
 }
 
-double Schedule::decay_coefficient(int64_t samples) const {
+double ParamSchedule::decay_coefficient(int64_t samples) const {
   const double ratio =
       static_cast<double>(samples - warmup_samples_) / static_cast<double>(decay_samples_ - warmup_samples_);
   if (config_.lr_decay_style == "linear") return 1 - ratio;
@@ -65,7 +65,7 @@ double Schedule::decay_coefficient(int64_t samples) const {
   return 1 - std::sqrt(q);
 }
 
-double Schedule::weight_decay(int64_t samples) const {
+double ParamSchedule::weight_decay(int64_t samples) const {
   if (config_.weight_decay_incr_style == "constant") return config_.weight_decay;
   if (samples > train_samples_) return config_.end_weight_decay;
   const double ratio = static_cast<double>(samples) / static_cast<double>(train_samples_);

@@ -1,6 +1,6 @@
 // Megatron's schedules at points whose values follow from the formulas by hand.
 
-#include "megalith/optim/schedule.h"
+#include "megalith/optim/param_schedule.h"
 
 #include <cmath>
 
@@ -21,11 +21,11 @@ OptimConfig config(const std::string& style) {
   return c;
 }
 
-Schedule schedule(const OptimConfig& c) {
-  return Schedule(c, {.train_samples = 400, .samples_per_iteration = 4});
+ParamSchedule schedule(const OptimConfig& c) {
+  return ParamSchedule(c, {.train_samples = 400, .samples_per_iteration = 4});
 }
 
-TEST(Schedule, WarmupStartsAtItsInitAndIncludesItsEnd) {
+TEST(ParamSchedule, WarmupStartsAtItsInitAndIncludesItsEnd) {
   OptimConfig c = config("linear");
   EXPECT_DOUBLE_EQ(schedule(c).lr(0), 0);
   EXPECT_DOUBLE_EQ(schedule(c).lr(20), 0.5);
@@ -35,32 +35,32 @@ TEST(Schedule, WarmupStartsAtItsInitAndIncludesItsEnd) {
   EXPECT_DOUBLE_EQ(schedule(c).lr(20), 0.6);
 }
 
-TEST(Schedule, WarmupFraction) {
+TEST(ParamSchedule, WarmupFraction) {
   OptimConfig c = config("linear");
   c.lr_warmup_iters = 0;
   c.lr_warmup_fraction = 0.25;
   EXPECT_DOUBLE_EQ(schedule(c).lr(50), 0.5);
 }
 
-TEST(Schedule, Linear) {
-  const Schedule s = schedule(config("linear"));
+TEST(ParamSchedule, Linear) {
+  const ParamSchedule s = schedule(config("linear"));
   EXPECT_DOUBLE_EQ(s.lr(220), 0.1 + 0.5 * 0.9);
   EXPECT_DOUBLE_EQ(s.lr(400), 0.1);
   EXPECT_DOUBLE_EQ(s.lr(401), 0.1);
 }
 
-TEST(Schedule, Cosine) {
-  const Schedule s = schedule(config("cosine"));
+TEST(ParamSchedule, Cosine) {
+  const ParamSchedule s = schedule(config("cosine"));
   EXPECT_DOUBLE_EQ(s.lr(220), 0.1 + 0.5 * 0.9);
   EXPECT_NEAR(s.lr(130), 0.1 + 0.9 * 0.5 * (1 + std::sqrt(0.5)), 1e-12);
 }
 
-TEST(Schedule, ConstantIgnoresTheEnd) {
+TEST(ParamSchedule, ConstantIgnoresTheEnd) {
   EXPECT_DOUBLE_EQ(schedule(config("constant")).lr(1000), 1.0);
 }
 
-TEST(Schedule, InverseSquareRoot) {
-  const Schedule s = schedule(config("inverse-square-root"));
+TEST(ParamSchedule, InverseSquareRoot) {
+  const ParamSchedule s = schedule(config("inverse-square-root"));
   EXPECT_DOUBLE_EQ(s.lr(160), 0.5);
   EXPECT_DOUBLE_EQ(s.lr(401), 0.1);
   OptimConfig without_warmup = config("inverse-square-root");
@@ -69,7 +69,7 @@ TEST(Schedule, InverseSquareRoot) {
   EXPECT_DOUBLE_EQ(schedule(without_warmup).lr(4), 0.5);
 }
 
-TEST(Schedule, WsdIsFlatAndThenFalls) {
+TEST(ParamSchedule, WsdIsFlatAndThenFalls) {
   OptimConfig c = config("WSD");
   c.lr_wsd_decay_iters = 25;  // 100 samples: flat up to 300
   const auto at = [&](const std::string& style, int64_t samples) {
@@ -85,7 +85,7 @@ TEST(Schedule, WsdIsFlatAndThenFalls) {
   EXPECT_DOUBLE_EQ(at("minus_sqrt", 401), 0.1);
 }
 
-TEST(Schedule, WeightDecayRises) {
+TEST(ParamSchedule, WeightDecayRises) {
   OptimConfig c = config("constant");
   c.weight_decay = 0.3;
   EXPECT_DOUBLE_EQ(schedule(c).weight_decay(200), 0.3);
@@ -99,7 +99,7 @@ TEST(Schedule, WeightDecayRises) {
   EXPECT_DOUBLE_EQ(schedule(c).weight_decay(401), 0.5);
 }
 
-TEST(Schedule, RefusesAWarmupAsLongAsTheDecay) {
+TEST(ParamSchedule, RefusesAWarmupAsLongAsTheDecay) {
   OptimConfig c = config("linear");
   c.lr_warmup_iters = 100;
   EXPECT_THROW(schedule(c), UsageError);

@@ -1,0 +1,66 @@
+#pragma once
+// defines: PassOptions, PipelinePass
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "megalith/data/host_batch.h"
+#include "megalith/models/language_model.h"
+#include "megalith/parallel/mesh.h"
+#include "megalith/parallel/pipeline/schedule.h"
+#include "megalith/train/device_batch.h"
+
+namespace megalith {
+
+struct PassOptions {
+  RecomputePolicy recompute;
+  RngKey rng;  ///< of the step; each microbatch draws from a stream of its own
+};
+
+/// Forward and backward of all microbatches of one step on one rank, as the pipeline's schedule says. Without
+/// a pipeline the schedule is: forward and backward, one microbatch after another.
+class PipelinePass {
+ public:
+  /// Fills the next microbatch; throws Error when the data ends.
+  using NextBatch = std::function<void(HostBatch&)>;
+
+  PipelinePass(LanguageModel& model, const Mesh& mesh, const Schedule& schedule, const PassOptions& options,
+               const NextBatch& next_batch, Exec& exec);
+
+  /// One action of schedule.ranks[pipeline rank], in its order.
+  void run(const Action& action);
+  /// Sum of this rank's losses; 0 on stages without the head. Waits for the device.
+  double loss() const;
+
+ private:
+  using Key = std::pair<int, int>;  // microbatch, stage
+  struct Flight {
+    std::unique_ptr<Tape> tape;
+    Var input, output;
+    WgradQueue deferred;
+  };
+
+  DeviceBatch& batch_of(int microbatch);
+  void forward(int microbatch, int chunk);
+  void backward(int microbatch, int chunk, bool defers_weights);
+  int stage_of(int chunk) const { return schedule_->stage_of(mesh_->pp().rank(), chunk); }
+  bool is_last(int stage) const { return stage + 1 == schedule_->num_stages(); }
+
+  LanguageModel* model_;
+  const Mesh* mesh_;
+  const Schedule* schedule_;
+  PassOptions options_;
+  NextBatch next_batch_;
+  Exec* exec_;
+  HostBatch host_batch_;
+  std::map<int, DeviceBatch> batches_;
+  std::map<Key, Flight> flights_;
+  std::map<Key, Tensor> activations_;  // the input of a stage, before its forward
+  std::map<Key, Tensor> gradients_;    // of the output of a stage, before its backward
+  std::vector<Tensor> losses_;         // [1] each, of the last stage
+};
+
+}  // namespace megalith
