@@ -57,47 +57,111 @@ ExpSum<accumulate_t<T>> sum_exp(const T* x, int64_t columns) {
   return {largest, total};
 }
 
+// Writes factor * softmax.
 template <class T>
-void write_softmax(const T* x, int64_t columns, const ExpSum<accumulate_t<T>>& sum, T* out) {
+void write_softmax(const T* x, int64_t columns, const ExpSum<accumulate_t<T>>& sum, double factor, T* out) {
   using Sum = accumulate_t<T>;
   constexpr int64_t kWidth = kLanes<Sum>;
-  const Sum factor = static_cast<Sum>(1 / sum.total);
+  const Sum scale = static_cast<Sum>(factor / sum.total);
   const int64_t whole = columns / kWidth * kWidth;
   for (int64_t j = 0; j < whole; j += kWidth)
-    store_vector(out + j, exp_nonpositive(load_vector(x + j) - sum.largest) * factor);
-  const Vec<Sum> tail = exp_nonpositive(load_tail(x + whole, columns - whole) - sum.largest) * factor;
+    store_vector(out + j, exp_nonpositive(load_vector(x + j) - sum.largest) * scale);
+  const Vec<Sum> tail = exp_nonpositive(load_tail(x + whole, columns - whole) - sum.largest) * scale;
   for (int64_t j = whole; j < columns; ++j) out[j] = T(tail[j - whole]);
+}
+
+template <class Sum>
+struct RowStatistics {
+  ExpSum<Sum> sum;
+  double label_logit;
+};
+
+// The shards' statistics of one row, joined in their order.
+template <class Sum>
+RowStatistics<Sum> join(const Sum* statistics, int64_t num_shards, int64_t rows, int64_t row) {
+  RowStatistics<Sum> joint{{-static_cast<Sum>(INFINITY), 0}, 0};
+  for (int64_t shard = 0; shard < num_shards; ++shard) {
+    const Sum largest = statistics[shard * 3 * rows + row];
+    joint.sum.largest = joint.sum.largest < largest ? largest : joint.sum.largest;
+  }
+  for (int64_t shard = 0; shard < num_shards; ++shard) {
+    const Sum* of_shard = statistics + shard * 3 * rows + row;
+    if (of_shard[0] != -static_cast<Sum>(INFINITY)) {
+      const double distance = static_cast<double>(of_shard[0]) - static_cast<double>(joint.sum.largest);
+      joint.sum.total += static_cast<double>(of_shard[rows]) * std::exp(distance);
+    }
+    joint.label_logit += static_cast<double>(of_shard[2 * rows]);
+  }
+  return joint;
+}
+
+// Place of the label in a row, or -1 where this shard does not hold it.
+int64_t label_column(const LogitRows& in, int64_t row) {
+  const int64_t column = in.labels[row] - in.first_label;
+  return column >= 0 && column < in.columns ? column : -1;
+}
+
+template <class T>
+RowStatistics<accumulate_t<T>> own_statistics(const T* x, int64_t columns, int64_t label) {
+  return {sum_exp(x, columns), label < 0 ? 0 : static_cast<double>(static_cast<accumulate_t<T>>(x[label]))};
 }
 
 template <class T>
 void run(const CrossEntropyRows& args) {
   using Sum = accumulate_t<T>;
+  const LogitRows& in = args.in;
 #pragma omp parallel for num_threads(args.num_threads) schedule(static)
-  for (int64_t row = 0; row < args.rows; ++row) {
-    const T* x = static_cast<const T*>(args.logits) + row * args.logits_stride;
+  for (int64_t row = 0; row < in.rows; ++row) {
+    const T* x = static_cast<const T*>(in.logits) + row * in.stride;
     T* dx = args.d_logits == nullptr ? nullptr : static_cast<T*>(args.d_logits) + row * args.d_logits_stride;
     Sum& loss = static_cast<Sum*>(args.loss)[row];
-    const int32_t label = args.labels[row];
-    if (label < 0) {
+    if (in.labels[row] < 0) {
       loss = 0;
-      if (dx != nullptr)
-        std::memset(static_cast<void*>(dx), 0, static_cast<size_t>(args.columns) * sizeof(T));
+      if (dx != nullptr) std::memset(static_cast<void*>(dx), 0, static_cast<size_t>(in.columns) * sizeof(T));
       continue;
     }
-    const ExpSum<Sum> sum = sum_exp(x, args.columns);
-    const double exact_loss = std::log(sum.total) - (static_cast<double>(static_cast<Sum>(x[label])) -
-                                                     static_cast<double>(sum.largest));
+    const int64_t label = label_column(in, row);
+    const RowStatistics<Sum> statistics =
+        args.statistics == nullptr
+            ? own_statistics(x, in.columns, label)
+            : join(static_cast<const Sum*>(args.statistics), args.num_shards, in.rows, row);
+    const ExpSum<Sum>& sum = statistics.sum;
+    const double exact_loss =
+        std::log(sum.total) - (statistics.label_logit - static_cast<double>(sum.largest));
     loss = static_cast<Sum>(exact_loss);
     if (dx == nullptr) continue;
-    write_softmax(x, args.columns, sum, dx);
-    dx[label] = T(static_cast<Sum>(std::expm1(-exact_loss)));
+    const double weight = args.loss_weights == nullptr
+                              ? 1
+                              : static_cast<double>(static_cast<const Sum*>(args.loss_weights)[row]);
+    const double factor = weight * args.d_loss;
+    write_softmax(x, in.columns, sum, factor, dx);
+    if (label >= 0) dx[label] = T(static_cast<Sum>(factor * std::expm1(-exact_loss)));
+  }
+}
+
+template <class T>
+void run_statistics(const CrossEntropyStatistics& args) {
+  using Sum = accumulate_t<T>;
+  const LogitRows& in = args.in;
+#pragma omp parallel for num_threads(args.num_threads) schedule(static)
+  for (int64_t row = 0; row < in.rows; ++row) {
+    const RowStatistics<Sum> statistics =
+        own_statistics(static_cast<const T*>(in.logits) + row * in.stride, in.columns, label_column(in, row));
+    Sum* out = static_cast<Sum*>(args.out) + row;
+    out[0] = statistics.sum.largest;
+    out[in.rows] = static_cast<Sum>(statistics.sum.total);
+    out[2 * in.rows] = static_cast<Sum>(statistics.label_logit);
   }
 }
 
 }  // namespace
 
 void cross_entropy(const CrossEntropyRows& rows) {
-  dispatch_float(rows.dtype, [&]<class T>() { run<T>(rows); });
+  dispatch_float(rows.in.dtype, [&]<class T>() { run<T>(rows); });
+}
+
+void cross_entropy_statistics(const CrossEntropyStatistics& rows) {
+  dispatch_float(rows.in.dtype, [&]<class T>() { run_statistics<T>(rows); });
 }
 
 }  // namespace megalith::cpu::MG_ISA

@@ -66,27 +66,12 @@ __device__ inline void for_each_batch(const T* x, int64_t begin, int64_t step, i
   for (; col < columns; col += step) work(col, load_vector<kCount>(x + col));
 }
 
+// Of a whole row, by the block; every thread gets it.
 template <class T, int kCount>
-__global__ __launch_bounds__(kMaxThreads) void cross_entropy_row(cpu::CrossEntropyRows args) {
+__device__ inline ExpSum<T> row_exp_sum(const T* x, int64_t columns, ExpSum<T>* shared) {
   using A = acc_t<T>;
-  __shared__ ExpSum<T> shared[kWarp];
-  const int64_t row = blockIdx.x;
-  const int64_t begin = int64_t{threadIdx.x} * kCount;
-  const int64_t step = int64_t{blockDim.x} * kCount;
-  const T* x = static_cast<const T*>(args.logits) + row * args.logits_stride;
-  T* d_x = args.d_logits == nullptr ? nullptr : static_cast<T*>(args.d_logits) + row * args.d_logits_stride;
-  A* loss = static_cast<A*>(args.loss) + row;
-  const int32_t label = args.labels[row];
-  if (label < 0) {
-    const A zeros[kCount] = {};
-    if (threadIdx.x == 0) *loss = 0;
-    if (d_x == nullptr) return;
-    for (int64_t col = begin; col < args.columns; col += step) store_acc(d_x + col, zeros);
-    return;
-  }
-
   ExpSum<T> sum{-static_cast<A>(INFINITY), 0};
-  const auto add_vector = [&](const Vector<T, kCount>& vector) {
+  const auto add_vector = [&](int64_t, const Vector<T, kCount>& vector) {
     A value[kCount];
     to_acc(vector, value);
     A top = sum.largest;
@@ -103,23 +88,78 @@ __global__ __launch_bounds__(kMaxThreads) void cross_entropy_row(cpu::CrossEntro
     for (int i = 0; i < kCount; ++i) total += exponential<T>(value[i] - top);
     sum = {top, total};
   };
-  for_each_batch<kCount>(x, begin, step, args.columns,
-                         [&](int64_t, const Vector<T, kCount>& vector) { add_vector(vector); });
-  sum = block_exp_sum(sum, shared);
+  for_each_batch<kCount>(x, int64_t{threadIdx.x} * kCount, int64_t{blockDim.x} * kCount, columns, add_vector);
+  return block_exp_sum(sum, shared);
+}
 
-  const bool is_known = label < args.columns;
+template <class T>
+struct RowStatistics {
+  ExpSum<T> sum;
+  acc_t<T> label_logit;
+};
+
+// The shards' statistics of one row, joined in their order.
+template <class T>
+__device__ inline RowStatistics<T> join(const cpu::CrossEntropyRows& args, int64_t row) {
+  using A = acc_t<T>;
+  RowStatistics<T> joint{{-static_cast<A>(INFINITY), 0}, 0};
+  const A* of_shard = static_cast<const A*>(args.statistics) + row;
+  for (int64_t shard = 0; shard < args.num_shards; ++shard, of_shard += 3 * args.in.rows) {
+    joint.sum.add({of_shard[0], of_shard[args.in.rows]});
+    joint.label_logit += of_shard[2 * args.in.rows];
+  }
+  return joint;
+}
+
+// Place of the label in a row, or -1 where this shard does not hold it.
+__device__ inline int64_t label_column(const cpu::LogitRows& in, int64_t row) {
+  const int64_t column = in.labels[row] - in.first_label;
+  return column >= 0 && column < in.columns ? column : -1;
+}
+
+template <class T, int kCount>
+__global__ __launch_bounds__(kMaxThreads) void cross_entropy_row(cpu::CrossEntropyRows args) {
+  using A = acc_t<T>;
+  __shared__ ExpSum<T> shared[kWarp];
+  const cpu::LogitRows& in = args.in;
+  const int64_t row = blockIdx.x;
+  const int64_t begin = int64_t{threadIdx.x} * kCount;
+  const int64_t step = int64_t{blockDim.x} * kCount;
+  const T* x = static_cast<const T*>(in.logits) + row * in.stride;
+  T* d_x = args.d_logits == nullptr ? nullptr : static_cast<T*>(args.d_logits) + row * args.d_logits_stride;
+  A* loss = static_cast<A*>(args.loss) + row;
+  if (in.labels[row] < 0) {
+    const A zeros[kCount] = {};
+    if (threadIdx.x == 0) *loss = 0;
+    if (d_x == nullptr) return;
+    for (int64_t col = begin; col < in.columns; col += step) store_acc(d_x + col, zeros);
+    return;
+  }
+
+  const int64_t label = label_column(in, row);
+  const bool is_known = in.labels[row] < in.columns * args.num_shards;
+  RowStatistics<T> statistics{};
+  if (args.statistics == nullptr) {
+    statistics.sum = row_exp_sum<T, kCount>(x, in.columns, shared);
+    if (label >= 0) statistics.label_logit = to_acc(x[label]);
+  } else {
+    statistics = join<T>(args, row);
+  }
+  const ExpSum<T>& sum = statistics.sum;
+  const double weight = args.loss_weights == nullptr ? 1 : static_cast<const A*>(args.loss_weights)[row];
+  const double scale = weight * args.d_loss;
   double exact_loss = static_cast<double>(NAN);
   if (threadIdx.x == 0) {
     if (is_known) {
       exact_loss = log(static_cast<double>(sum.total)) -
-                   (static_cast<double>(to_acc(x[label])) - static_cast<double>(sum.largest));
+                   (static_cast<double>(statistics.label_logit) - static_cast<double>(sum.largest));
     }
     *loss = static_cast<A>(exact_loss);
   }
   if (d_x == nullptr) return;
   __syncthreads();  // d_logits may be the logits: the label's has been read
-  const A factor = is_known ? 1 / sum.total : static_cast<A>(NAN);
-  for_each_batch<kCount>(x, begin, step, args.columns, [&](int64_t col, const Vector<T, kCount>& vector) {
+  const A factor = is_known ? static_cast<A>(scale / sum.total) : static_cast<A>(NAN);
+  for_each_batch<kCount>(x, begin, step, in.columns, [&](int64_t col, const Vector<T, kCount>& vector) {
     A value[kCount];
     to_acc(vector, value);
 #pragma unroll
@@ -127,26 +167,75 @@ __global__ __launch_bounds__(kMaxThreads) void cross_entropy_row(cpu::CrossEntro
     store_acc(d_x + col, value);
   });
   __syncthreads();
-  if (threadIdx.x == 0 && is_known) d_x[label] = from_acc<T>(static_cast<A>(expm1(-exact_loss)));
+  if (threadIdx.x == 0 && label >= 0) d_x[label] = from_acc<T>(static_cast<A>(scale * expm1(-exact_loss)));
 }
 
 template <class T, int kCount>
-void launch(const cpu::CrossEntropyRows& args, Exec& exec) {
-  const int threads = std::min(threads_for_row(args.columns / kCount), kMaxThreads);
-  cross_entropy_row<T, kCount><<<narrow<unsigned>(args.rows), threads, 0, exec.cuda().stream()>>>(args);
-  MG_CUDA_LAUNCHED();
+__global__ __launch_bounds__(kMaxThreads) void statistics_row(cpu::CrossEntropyStatistics args) {
+  __shared__ ExpSum<T> shared[kWarp];
+  const int64_t row = blockIdx.x;
+  const T* x = static_cast<const T*>(args.in.logits) + row * args.in.stride;
+  const ExpSum<T> sum = row_exp_sum<T, kCount>(x, args.in.columns, shared);
+  if (threadIdx.x != 0) return;
+  const int64_t label = label_column(args.in, row);
+  acc_t<T>* out = static_cast<acc_t<T>*>(args.out) + row;
+  out[0] = sum.largest;
+  out[args.in.rows] = sum.total;
+  out[2 * args.in.rows] = label < 0 ? acc_t<T>(0) : to_acc(x[label]);
+}
+
+constexpr int kSumThreads = 1024;
+
+template <class T>
+__global__ __launch_bounds__(kSumThreads) void sum_products(const T* x, const T* weights, int64_t count,
+                                                            double* out) {
+  __shared__ double shared[kWarp];
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < count; i += kSumThreads)
+    sum += static_cast<double>(x[i]) * static_cast<double>(weights[i]);
+  sum = block_sum(sum, shared);
+  if (threadIdx.x == 0) *out = sum;
+}
+
+int block_size(int64_t columns, int count) {
+  return std::min(threads_for_row(columns / count), kMaxThreads);
 }
 
 }  // namespace
 
 void cross_entropy(const cpu::CrossEntropyRows& args, Exec& exec) {
-  dispatch_device_float(args.dtype, [&]<class T>() {
+  const cpu::LogitRows& in = args.in;
+  dispatch_device_float(in.dtype, [&]<class T>() {
     constexpr int kCount = kVectorBytes / sizeof(T);
-    const bool fits = vectors_fit(kCount, sizeof(T), args.columns, {args.logits_stride, args.d_logits_stride},
-                                  {args.logits, args.d_logits});
-    if (fits) return launch<T, kCount>(args, exec);
-    launch<T, 1>(args, exec);
+    const bool fits = vectors_fit(kCount, sizeof(T), in.columns, {in.stride, args.d_logits_stride},
+                                  {in.logits, args.d_logits});
+    const auto kernel = fits ? cross_entropy_row<T, kCount> : cross_entropy_row<T, 1>;
+    kernel<<<narrow<unsigned>(in.rows), block_size(in.columns, fits ? kCount : 1), 0, exec.cuda().stream()>>>(
+        args);
+    MG_CUDA_LAUNCHED();
   });
+}
+
+void cross_entropy_statistics(const cpu::CrossEntropyStatistics& args, Exec& exec) {
+  const cpu::LogitRows& in = args.in;
+  dispatch_device_float(in.dtype, [&]<class T>() {
+    constexpr int kCount = kVectorBytes / sizeof(T);
+    const bool fits = vectors_fit(kCount, sizeof(T), in.columns, {in.stride}, {in.logits});
+    const auto kernel = fits ? statistics_row<T, kCount> : statistics_row<T, 1>;
+    kernel<<<narrow<unsigned>(in.rows), block_size(in.columns, fits ? kCount : 1), 0, exec.cuda().stream()>>>(
+        args);
+    MG_CUDA_LAUNCHED();
+  });
+}
+
+void weighted_sum(const cpu::WeightedSum& args, Exec& exec) {
+  const auto launch = [&]<class T>() {
+    sum_products<<<1, kSumThreads, 0, exec.cuda().stream()>>>(
+        static_cast<const T*>(args.x), static_cast<const T*>(args.weights), args.count, args.out);
+    MG_CUDA_LAUNCHED();
+  };
+  if (args.dtype == DType::kF64) return launch.template operator()<double>();
+  launch.template operator()<float>();
 }
 
 }  // namespace megalith::cuda
