@@ -2,8 +2,10 @@
 
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
+#include "megalith/cli/plan_schedule.h"
 #include "megalith/cli/recipe_sections.h"
 #include "megalith/models/gpt/gpt_flops.h"
+#include "megalith/parallel/pipeline/make_schedule.h"
 #include "megalith/tokenizer/tokenizer.h"
 #include "megalith/train/memory_plan.h"
 
@@ -12,6 +14,9 @@ namespace {
 
 struct PlanOptions {
   std::string recipe;
+  std::string schedule;
+  int64_t num_microbatches = 0;
+  std::string out;
 };
 
 void declare_fields(PlanOptions& c, FieldList& f) {
@@ -20,6 +25,19 @@ void declare_fields(PlanOptions& c, FieldList& f) {
          .value_name = "RECIPE.yaml",
          .main = true,
          .positional = true});
+  f.add("schedule", c.schedule,
+        {.help = "run this pipeline schedule on paper: " + join(schedule_names(), ", ") +
+                 "; default: the recipe's, where it has a pipeline",
+         .value_name = "NAME",
+         .main = true});
+  f.add("num_microbatches", c.num_microbatches,
+        {.help = "for the pipeline schedule; 0: the recipe's, on one data-parallel rank",
+         .min = 0,
+         .main = true});
+  f.add("out", c.out,
+        {.help = "draw the time line of the pipeline schedule, .svg or .png",
+         .value_name = "FILE",
+         .main = true});
 }
 
 void print_row(const char* name, const std::string& value, const std::string& detail = {}) {
@@ -86,16 +104,30 @@ void run_plan(CommandLine& line) {
   print_parameters(config.model);
   print_work(config);
   print_memory(config);
+
+  if (!options.schedule.empty()) config.parallel.pipeline_schedule = options.schedule;
+  const bool has_pipeline = config.parallel.pipeline_model_parallel_size > 1;
+  if (!has_pipeline && options.schedule.empty() && options.out.empty()) return;
+  const SchedulePlan plan = plan_schedule(
+      config.parallel, config.model,
+      options.num_microbatches > 0 ? options.num_microbatches : config.train.num_microbatches(1));
+  print_schedule(plan);
+  if (options.out.empty()) return;
+  draw_schedule(plan, options.out);
+  std::printf("%s\n", options.out.c_str());
 }
 
 }  // namespace
 
 Command plan_command() {
-  return {.name = "plan",
-          .summary = "Parameters, FLOPs and memory of a run before it is run.",
-          .examples = {"megalith plan recipes/gpt2-124m.yaml",
-                       "megalith plan recipes/llama-tiny.yaml --num-layers 16 --bf16"},
-          .run = run_plan};
+  return {
+      .name = "plan",
+      .summary = "Parameters, FLOPs, memory and pipeline schedule of a run before it is run.",
+      .examples = {"megalith plan recipes/gpt2-124m.yaml",
+                   "megalith plan recipes/llama-tiny.yaml --num-layers 16 --bf16",
+                   "megalith plan recipes/gpt2-124m.yaml --schedule zb-h1 --pipeline-model-parallel-size 4 "
+                   "--num-microbatches 8 --out timeline.svg"},
+      .run = run_plan};
 }
 
 }  // namespace megalith

@@ -33,10 +33,18 @@ const Colour& colour_of(int kind) {
   return kKindColours[static_cast<size_t>(kind) % kKindColours.size()];
 }
 
+bool is_drawn(const TimelinePlot& plot, size_t kind) {
+  return std::any_of(plot.rows.begin(), plot.rows.end(), [&](const TimelineRow& row) {
+    return std::any_of(row.boxes.begin(), row.boxes.end(),
+                       [&](const TimelineBox& box) { return box.kind == static_cast<int>(kind); });
+  });
+}
+
 void draw_legend(Paper& paper, const TimelinePlot& plot) {
   paper.font(14, Weight::kNormal);
   double x = plot.width - kMargin;
   for (size_t i = plot.kinds.size(); i-- > 0;) {
+    if (!is_drawn(plot, i)) continue;
     x -= paper.text_width(plot.kinds[i]);
     paper.set(kInk, 1);
     paper.text(x, 71, plot.kinds[i], Align::kLeft);

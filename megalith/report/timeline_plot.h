@@ -25,7 +25,7 @@ struct TimelineRow {
 struct TimelinePlot {
   std::string title;
   std::string subtitle;
-  std::vector<std::string> kinds;  ///< at most four: one colour each, and a line of the legend
+  std::vector<std::string> kinds;  ///< at most four: one colour each; those in use are in the legend
   std::vector<TimelineRow> rows;
   int width = 1600;  ///< pixels of a PNG, points of an SVG; the height follows from the rows
 };
