@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "megalith/kernels/cpu/gemm_split.h"
+#include "megalith/kernels/cpu/gemm_plan.h"
 
 #include "tests/ops/conformance.h"
 #include "tests/ops/performance.h"
@@ -99,11 +99,54 @@ TEST(Gemm, MatchesPlainLoops) {
     }
     check_case({1, 300, 70, Transpose::kNo, Transpose::kYes}, dtype, dtype, Layout::kContiguous, exec);
     check_case({3, 70, 300, Transpose::kNo, Transpose::kYes}, dtype, dtype, Layout::kPaddedRows, exec);
-    // Past the edges of the tiles of the bf16 kernel.
+    // Past the edges of blocks.
     check_case({261, 20, 30, Transpose::kYes, Transpose::kNo}, dtype, dtype, Layout::kContiguous, exec);
     check_case({20, 261, 30, Transpose::kNo, Transpose::kYes}, dtype, dtype, Layout::kContiguous, exec);
     check_case({20, 30, 530, Transpose::kNo, Transpose::kNo}, dtype, dtype, Layout::kContiguous, exec);
   });
+}
+
+TEST(Gemm, MatchesPlainLoopsAroundEveryEdgeOfATile) {
+  for_each_variant([](DType dtype, Exec& exec) {
+    const cpu::GemmTile tile = cpu::gemm_tile(exec.isa(), dtype);
+    std::vector<int64_t> row_counts;
+    for (int64_t rows = 9; rows <= 9 + 2 * tile.rows; ++rows) row_counts.push_back(rows);
+    int64_t turn = 0;
+    for (const int64_t m : row_counts) {
+      for (const int64_t columns : {tile.columns / 2, tile.columns}) {
+        for (const int64_t n : {columns - 1, columns, columns + 1}) {
+          ++turn;
+          check_case({m, n, 3 + turn % 37, kBoth[turn % 2], kBoth[turn / 2 % 2]}, dtype, dtype,
+                     kLayouts[turn / 4 % 2], exec);
+        }
+      }
+    }
+  });
+}
+
+// The plan is asked whether the product takes what it is here for.
+TEST(Gemm, MatchesPlainLoopsOverSeveralStepsAndAreas) {
+  for (const Isa isa : available_isas()) {
+    const auto exec = make_exec(isa, 2);
+    for (const DType out : {DType::kF32, DType::kBF16}) {
+      const cpu::GemmProblem wide{.m = 9, .n = 1100, .k = 300, .dtype = DType::kBF16, .out_dtype = out};
+      const cpu::GemmPlan plan = cpu::plan_gemm(wide, isa, 2);
+      EXPECT_LT(plan.area_columns, wide.n) << plan.str();
+      EXPECT_EQ(plan.keeps_sums, out == DType::kBF16) << plan.str();
+      check_case({wide.m, wide.n, wide.k, Transpose::kNo, Transpose::kYes}, wide.dtype, out,
+                 Layout::kContiguous, *exec);
+      const cpu::GemmProblem deep{.m = 3, .n = 520, .k = 2500, .dtype = DType::kBF16, .out_dtype = out};
+      EXPECT_LT(cpu::plan_gemm(deep, isa, 2).chunk_depth, deep.k);
+      check_case({deep.m, deep.n, deep.k, Transpose::kYes, Transpose::kNo}, deep.dtype, out,
+                 Layout::kPaddedRows, *exec);
+    }
+  }
+  const auto exec = make_exec(best_isa(), 2);
+  const cpu::GemmProblem tall{
+      .m = 2100, .n = 520, .k = 257, .dtype = DType::kBF16, .out_dtype = DType::kBF16};
+  EXPECT_LT(cpu::plan_gemm(tall, best_isa(), 2).area_rows, tall.m);
+  check_case({tall.m, tall.n, tall.k, Transpose::kNo, Transpose::kNo}, tall.dtype, tall.out_dtype,
+             Layout::kContiguous, *exec);
 }
 
 TEST(Gemm, Bf16InputsIntoF32) {
@@ -154,22 +197,32 @@ TEST(Gemm, SameBitsForAnyNumberOfThreads) {
   }
 }
 
-TEST(Gemm, SplitCoversTheProductAndKeepsItsTilesLarge) {
-  for (const int64_t m : {1, 17, 256, 1024, 4096, 50257}) {
-    for (const int64_t n : {1, 40, 256, 768, 8192}) {
-      for (const int64_t k : {1, 64, 768, 4096}) {
-        const cpu::GemmSplit split = cpu::split_gemm(m, n, k);
-        SCOPED_TRACE(fmt::format("{} {} {}: {}", m, n, k, split.str()));
-        EXPECT_GE(split.row_parts * split.tile_rows, m);
-        EXPECT_LT((split.row_parts - 1) * split.tile_rows, m);
-        EXPECT_GE(split.column_parts * split.tile_columns, n);
-        EXPECT_LT((split.column_parts - 1) * split.tile_columns, n);
-        EXPECT_LE(split.row_parts * split.column_parts, 64);
+TEST(Gemm, PlanIsBoundedAndItsSumsDoNotDependOnTheThreads) {
+  for (const Isa isa : available_isas()) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      for (const int64_t m : {1, 17, 256, 1024, 4096, 50257}) {
+        for (const int64_t n : {1, 40, 256, 768, 8192}) {
+          for (const int64_t k : {1, 64, 768, 4096, 1 << 20}) {
+            const cpu::GemmProblem problem{.m = m, .n = n, .k = k, .dtype = dtype, .out_dtype = dtype};
+            const int64_t depth = cpu::plan_gemm(problem, isa, 1).depth;
+            for (const int num_threads : {1, 2, 7, 64}) {
+              const cpu::GemmPlan plan = cpu::plan_gemm(problem, isa, num_threads);
+              SCOPED_TRACE(fmt::format("{} {} {} {}: {}", name_of(dtype), m, n, k, plan.str()));
+              EXPECT_EQ(plan.depth, depth);
+              EXPECT_EQ(plan.chunk_depth % depth, 0);
+              EXPECT_LE(plan.chunk_depth * plan.area_columns, 5 << 18);
+              EXPECT_LE(plan.block_rows * depth, 1 << 16);
+              EXPECT_EQ(plan.block_rows % 2, 0);
+              EXPECT_EQ(plan.area_columns % plan.tile.columns, 0);
+              EXPECT_EQ(plan.block_columns % plan.tile.columns, 0);
+              EXPECT_TRUE(1 <= plan.num_threads && plan.num_threads <= num_threads);
+              EXPECT_TRUE(!plan.keeps_sums || plan.area_rows * plan.area_columns <= 5 << 18);
+            }
+          }
+        }
       }
     }
   }
-  EXPECT_EQ(cpu::split_gemm(8, 8, 8).str(), "1 x 1 tiles of 16 x 16");
-  EXPECT_GE(cpu::split_gemm(4096, 8192, 256).row_parts * cpu::split_gemm(4096, 8192, 256).column_parts, 16);
 }
 
 TEST(Gemm, RefusesWhatDoesNotFit) {
