@@ -23,6 +23,12 @@ std::optional<int64_t> parse_iteration(std::string_view digits) {
 
 }  // namespace
 
+RankFiles rank_files(int rank, int num_ranks) {
+  if (num_ranks == 1) return {kModelFile, kOptimizerFile, {}};
+  return {fmt::format("model_{:05}.safetensors", rank), fmt::format("optimizer_{:05}.safetensors", rank),
+          fmt::format("shards_{:05}.json", rank)};
+}
+
 std::string iteration_directory(int64_t iteration) {
   return fmt::format("{}{:07}", kPrefix, iteration);
 }

@@ -1,6 +1,6 @@
 #pragma once
-// defines: kModelFile, kOptimizerFile, kManifestFile, kTokenizerFile, kLatestFile, iteration_directory,
-//          saved_iterations, latest_iteration
+// defines: kModelFile, kOptimizerFile, kManifestFile, kTokenizerFile, kLatestFile, RankFiles, rank_files,
+//          iteration_directory, saved_iterations, latest_iteration
 
 #include <cstdint>
 #include <filesystem>
@@ -18,11 +18,19 @@ namespace megalith {
 ///     ROOT/iter_0000100/tokenizer.json          when the run has one
 ///     ROOT/iter_0000100/manifest.json           written last: sizes and checksums of the others, config,
 ///     state ROOT/.iter_0000100.tmp                    a save under way, or one that was killed
+/// With several ranks, rank R writes model_R.safetensors, optimizer_R.safetensors and shards_R.json (five
+/// digits) with its pieces of the tensors (shard_list.h); every element of the model is in one of them.
 inline constexpr const char* kModelFile = "model.safetensors";
 inline constexpr const char* kOptimizerFile = "optimizer.safetensors";
 inline constexpr const char* kManifestFile = "manifest.json";
 inline constexpr const char* kTokenizerFile = "tokenizer.json";
 inline constexpr const char* kLatestFile = "latest_checkpointed_iteration.txt";
+
+struct RankFiles {
+  std::string model, optimizer;
+  std::string shards;  ///< empty for a single rank, whose tensors are whole
+};
+RankFiles rank_files(int rank, int num_ranks);
 
 /// "iter_0000100"
 std::string iteration_directory(int64_t iteration);

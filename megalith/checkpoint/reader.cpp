@@ -1,5 +1,7 @@
 #include "megalith/checkpoint/reader.h"
 
+#include <algorithm>
+#include <memory>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -7,7 +9,7 @@
 #include "megalith/base/error.h"
 #include "megalith/base/text.h"
 #include "megalith/checkpoint/layout.h"
-#include "megalith/models/stored_tensor.h"
+#include "megalith/checkpoint/shard_list.h"
 
 namespace megalith {
 namespace {
@@ -24,6 +26,14 @@ bool is_folder(const fs::path& path) {
 bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
+}
+
+bool is_model_file(const std::string& name) {
+  return name.starts_with("model") && name.ends_with(".safetensors");
+}
+
+bool is_optimizer_file(const std::string& name) {
+  return name.starts_with("optimizer") && name.ends_with(".safetensors");
 }
 
 /// In the order of the iterations.
@@ -48,10 +58,11 @@ fs::path find_directory(const fs::path& path, std::optional<int64_t> iteration) 
 Manifest verify(const fs::path& directory, CheckpointParts parts) {
   MG_CHECK(is_folder(directory), "{}: the checkpoint is missing", directory.string());
   Manifest manifest = read_manifest(directory / kManifestFile);
-  MG_CHECK(manifest.files.contains(kModelFile), "{}: the manifest has no {}",
-           (directory / kManifestFile).string(), kModelFile);
+  const bool has_model = std::any_of(manifest.files.begin(), manifest.files.end(),
+                                     [](const auto& file) { return is_model_file(file.first); });
+  MG_CHECK(has_model, "{}: the manifest has no {}", (directory / kManifestFile).string(), kModelFile);
   for (const auto& [name, stored] : manifest.files) {
-    if (parts == CheckpointParts::kModel && name == kOptimizerFile) continue;
+    if (parts == CheckpointParts::kModel && is_optimizer_file(name)) continue;
     verify_file(directory / name, stored);
   }
   return manifest;
@@ -93,10 +104,18 @@ CheckpointReader::CheckpointReader(const fs::path& path, CheckpointParts parts,
                                    std::optional<int64_t> iteration)
     : directory_(find_directory(path.has_filename() ? path : path.parent_path(), iteration)),
       manifest_(verify_or_suggest(directory_, parts)) {
-  model_.emplace(directory_ / kModelFile);
-  if (parts == CheckpointParts::kAll && manifest_.files.contains(kOptimizerFile)) {
-    optimizer_.emplace(directory_ / kOptimizerFile);
+  std::map<std::string, std::map<std::string, TensorPiece>> pieces;
+  for (const auto& [name, stored] : manifest_.files)
+    if (name.starts_with("shards_")) pieces.merge(read_shard_list(directory_ / name).pieces);
+  for (const auto& [name, stored] : manifest_.files) {
+    const bool is_optimizer = is_optimizer_file(name);
+    if (!is_model_file(name) && !(is_optimizer && parts == CheckpointParts::kAll)) continue;
+    (is_optimizer ? optimizer_ : model_)
+        .add(std::make_shared<SafetensorsFile>(directory_ / name), pieces[name]);
+    has_optimizer_ = has_optimizer_ || is_optimizer;
   }
+  model_.check_complete();
+  optimizer_.check_complete();
 }
 
 const std::string& CheckpointReader::state(const std::string& key) const {
@@ -111,38 +130,38 @@ fs::path CheckpointReader::tokenizer() const {
 }
 
 DType CheckpointReader::model_dtype() const {
-  return model_->entries().empty() ? DType::kF32 : model_->entries().front().info.dtype;
+  const std::vector<std::string> names = model_.names();
+  return names.empty() ? DType::kF32 : model_.dtype(names.front());
 }
 
-void CheckpointReader::read_model(const ParameterStore& store, Exec& exec) const {
+void CheckpointReader::read_model(const ParameterStore& store, Exec& exec, IsPart is_part) const {
   std::set<std::string> names;
   for (const auto& parameter : store.parameters()) names.insert(parameter->name());
-  for (const SafetensorsEntry& entry : model_->entries()) {
-    const std::string& name = entry.info.name;
-    if (names.contains(name)) continue;
+  for (const std::string& name : model_.names()) {
+    if (is_part == IsPart::kYes || names.contains(name)) continue;
     const std::string guess = nearest(name, std::vector<std::string>(names.begin(), names.end()));
     fail("{}: tensor '{}' is not a parameter of the model{}: the checkpoint is of another model",
-         model_->path().string(), name, guess.empty() ? "" : fmt::format(" (the nearest is '{}')", guess));
+         directory_.string(), name, guess.empty() ? "" : fmt::format(" (the nearest is '{}')", guess));
   }
   for (const auto& parameter : store.parameters()) {
-    const SafetensorsEntry& entry = model_->at(parameter->name());
-    const SafetensorsEntry* master = nullptr;
-    if (optimizer_ && size_of(entry.info.dtype) < size_of(parameter->data.dtype())) {
-      master = optimizer_->find(std::string(kMasterPrefix) + parameter->name());
-    }
-    read_stored_tensor(master != nullptr ? *optimizer_ : *model_, master != nullptr ? *master : entry,
-                       parameter->data, exec);
+    const std::string master = std::string(kMasterPrefix) + parameter->name();
+    const bool takes_master = optimizer_.contains(master) &&
+                              size_of(model_.dtype(parameter->name())) < size_of(parameter->data.dtype());
+    const TensorPiece piece = TensorPiece::of(*parameter);
+    if (takes_master)
+      optimizer_.read(master, piece, parameter->data, exec);
+    else
+      model_.read(parameter->name(), piece, parameter->data, exec);
   }
 }
 
-void CheckpointReader::read_optimizer(const std::string& name, const Tensor& to, Exec& exec) const {
-  MG_CHECK(optimizer_.has_value(), "{}: has no {}: it was saved without optimizer state", directory_.string(),
+void CheckpointReader::read_optimizer(const std::string& name, const TensorPiece& piece, const Tensor& to,
+                                      Exec& exec) const {
+  MG_CHECK(has_optimizer_, "{}: has no {}: it was saved without optimizer state", directory_.string(),
            kOptimizerFile);
-  if (name.starts_with(kMasterPrefix) && optimizer_->find(name) == nullptr) {
-    read_stored_tensor(*model_, model_->at(name.substr(kMasterPrefix.size())), to, exec);
-    return;
-  }
-  read_stored_tensor(*optimizer_, optimizer_->at(name), to, exec);
+  if (name.starts_with(kMasterPrefix) && !optimizer_.contains(name))
+    return model_.read(name.substr(kMasterPrefix.size()), piece, to, exec);
+  optimizer_.read(name, piece, to, exec);
 }
 
 bool holds_checkpoint(const fs::path& path) {

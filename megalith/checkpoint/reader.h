@@ -6,10 +6,11 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "megalith/autograd/parameter.h"
 #include "megalith/checkpoint/manifest.h"
-#include "megalith/io/safetensors.h"
+#include "megalith/checkpoint/stored_pieces.h"
 
 namespace megalith {
 
@@ -18,8 +19,9 @@ enum class CheckpointParts {
   kAll,
 };
 
-/// An opened checkpoint. The constructor verifies manifest, sizes and checksums; anything torn, corrupt or
-/// absent throws Error naming the file, what is wrong, and the newest earlier checkpoint that is good.
+/// An opened checkpoint, of any layout. The constructor verifies manifest, sizes and checksums, and that
+/// every element is there once; anything torn, corrupt or absent throws Error naming the file, what is wrong,
+/// and the newest earlier checkpoint that is good.
 class CheckpointReader {
  public:
   /// `path` is a run's directory (its latest checkpoint, or the one of `iteration`) or a checkpoint's own.
@@ -36,21 +38,26 @@ class CheckpointReader {
   std::filesystem::path tokenizer() const;
   DType model_dtype() const;
 
-  /// Fills every parameter, converted to the store's dtype (stored_tensor.h). A model wider than the stored
-  /// weights takes the optimizer's master weights where they were opened. A parameter that is missing, that
-  /// the model does not have, or of another shape throws Error naming it.
-  void read_model(const ParameterStore& store, Exec& exec) const;
+  /// Names of the parameters that were saved.
+  std::vector<std::string> parameter_names() const { return model_.names(); }
+  /// Fills every parameter with this rank's part, converted to the store's dtype (stored_tensor.h). A model
+  /// wider than the stored weights takes the optimizer's master weights where they were opened. A parameter
+  /// that is missing or of another shape throws Error naming it; so does a saved one that the model does not
+  /// have, unless the model is one of several ranks' (`IsPart`).
+  enum class IsPart { kNo, kYes };
+  void read_model(const ParameterStore& store, Exec& exec, IsPart is_part = IsPart::kNo) const;
 
-  bool has_optimizer() const { return optimizer_.has_value(); }
+  bool has_optimizer() const { return has_optimizer_; }
   /// One tensor of the optimizer, "KIND.PARAMETER". "master.PARAMETER" comes from the model's file when that
   /// was saved in f32 and has no master weights beside it.
-  void read_optimizer(const std::string& name, const Tensor& to, Exec& exec) const;
+  void read_optimizer(const std::string& name, const TensorPiece& piece, const Tensor& to, Exec& exec) const;
 
  private:
   std::filesystem::path directory_;
   Manifest manifest_;
-  std::optional<SafetensorsFile> model_;
-  std::optional<SafetensorsFile> optimizer_;
+  StoredPieces model_;
+  StoredPieces optimizer_;
+  bool has_optimizer_ = false;
 };
 
 /// True for a run's directory with a checkpoint in it, and for a checkpoint's own.

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <span>
 #include <system_error>
 
 #include <fcntl.h>
@@ -11,8 +12,8 @@
 #include "megalith/base/log.h"
 #include "megalith/checkpoint/layout.h"
 #include "megalith/checkpoint/manifest.h"
+#include "megalith/checkpoint/shard_list.h"
 #include "megalith/io/safetensors.h"
-#include "megalith/models/stored_tensor.h"
 
 namespace megalith {
 namespace {
@@ -56,19 +57,35 @@ StoredFile keep_copy(const fs::path& from, const fs::path& to) {
   return {.bytes = source.size(), .checksum = xxh64(source.bytes())};
 }
 
-void write_contents(const fs::path& directory, const CheckpointContents& contents) {
-  Manifest manifest{.iteration = contents.iteration,
-                    .config_yaml = contents.config_yaml,
-                    .state = contents.state,
-                    .files = {}};
-  manifest.files[kModelFile] = write_tensors(directory / kModelFile, contents.model);
-  if (!contents.optimizer.empty()) {
-    manifest.files[kOptimizerFile] = write_tensors(directory / kOptimizerFile, contents.optimizer);
+// This rank's tensors and the list of them.
+ShardList write_pieces(const fs::path& directory, const CheckpointContents& contents, Communicator& world) {
+  const RankFiles names = rank_files(world.rank(), world.size());
+  ShardList list;
+  const auto write = [&](const std::string& file, const std::vector<NamedTensor>& tensors) {
+    list.files[file] = write_tensors(directory / file, tensors);
+    for (const NamedTensor& named : tensors)
+      if (named.piece) list.pieces[file][named.name] = *named.piece;
+  };
+  write(names.model, contents.model);
+  if (!contents.optimizer.empty()) write(names.optimizer, contents.optimizer);
+  if (!names.shards.empty()) {
+    const std::string text = to_json(list);
+    write_text_file(directory / names.shards, text);
+    list.files[names.shards] = {.bytes = static_cast<int64_t>(text.size()),
+                                .checksum = xxh64(std::as_bytes(std::span(text)))};
   }
-  if (!contents.tokenizer.empty()) {
-    manifest.files[kTokenizerFile] = keep_copy(contents.tokenizer, directory / kTokenizerFile);
+  return list;
+}
+
+// What the other ranks wrote, from their lists.
+void add_files_of_peers(const fs::path& directory, int num_ranks, Manifest& manifest) {
+  for (int rank = 1; rank < num_ranks; ++rank) {
+    const fs::path path = directory / rank_files(rank, num_ranks).shards;
+    const ShardList list = read_shard_list(path);
+    manifest.files.insert(list.files.begin(), list.files.end());
+    const MmapFile file(path);
+    manifest.files[path.filename().string()] = {.bytes = file.size(), .checksum = xxh64(file.bytes())};
   }
-  write_text_file(directory / kManifestFile, to_json(manifest));
 }
 
 /// Gives the finished directory its name. One that is there already changes places with it in one step where
@@ -110,23 +127,48 @@ void remove_old(const fs::path& root, int64_t saved, KeepLast keep) {
 }  // namespace
 
 fs::path save_checkpoint(const fs::path& root, const CheckpointContents& contents, KeepLast keep) {
-  make_directories(root);
-  remove_leftovers(root);
+  return save_checkpoint(root, contents, keep, *make_self_communicator());
+}
+
+fs::path save_checkpoint(const fs::path& root, const CheckpointContents& contents, KeepLast keep,
+                         Communicator& world) {
   const fs::path aside = aside_path(root, contents.iteration);
+  const fs::path place = root / iteration_directory(contents.iteration);
+  const bool is_first = world.rank() == 0;
   try {
-    make_directories(aside);
-    write_contents(aside, contents);
-    publish(aside, root / iteration_directory(contents.iteration));
-    write_text_file(root / kLatestFile, std::to_string(contents.iteration));
+    if (is_first) {
+      make_directories(root);
+      remove_leftovers(root);
+      make_directories(aside);
+    }
+    world.barrier("checkpoint directory");
+    Manifest manifest{.iteration = contents.iteration,
+                      .config_yaml = contents.config_yaml,
+                      .state = contents.state,
+                      .files = write_pieces(aside, contents, world).files};
+    world.barrier("checkpoint pieces");
+    if (is_first) {
+      add_files_of_peers(aside, world.size(), manifest);
+      if (!contents.tokenizer.empty())
+        manifest.files[kTokenizerFile] = keep_copy(contents.tokenizer, aside / kTokenizerFile);
+      write_text_file(aside / kManifestFile, to_json(manifest));
+      publish(aside, place);
+      write_text_file(root / kLatestFile, std::to_string(contents.iteration));
+    }
+  } catch (const PeerFailure&) {
+    throw;
   } catch (const std::exception& error) {
     std::error_code ignored;
     fs::remove_all(aside, ignored);
     fail("the checkpoint of iteration {} was not saved; earlier ones are as they were: {}",
          contents.iteration, error.what());
   }
-  remove_old(root, contents.iteration, keep);
-  remove_leftovers(root);
-  return root / iteration_directory(contents.iteration);
+  if (is_first) {
+    remove_old(root, contents.iteration, keep);
+    remove_leftovers(root);
+  }
+  world.barrier("checkpoint published");
+  return place;
 }
 
 }  // namespace megalith

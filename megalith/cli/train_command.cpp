@@ -1,11 +1,14 @@
+#include <algorithm>
 #include <cstdio>
 
 #include "megalith/base/error.h"
 #include "megalith/base/log.h"
+#include "megalith/base/parallel.h"
 #include "megalith/base/stop_signal.h"
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
 #include "megalith/cli/recipe_sections.h"
+#include "megalith/comm/run_ranks.h"
 #include "megalith/config/recipe.h"
 #include "megalith/core/choose_device.h"
 #include "megalith/tokenizer/tokenizer.h"
@@ -16,6 +19,7 @@ namespace {
 
 struct TrainCommandOptions {
   std::string recipe;
+  int64_t ranks = 1;
   bool print_config = false;
 };
 
@@ -25,6 +29,11 @@ void declare_fields(TrainCommandOptions& c, FieldList& f) {
          .value_name = "RECIPE.yaml",
          .main = true,
          .positional = true});
+  f.add("ranks", c.ranks,
+        {.help = "ranks of this process, a thread each, laid out by the options under Parallelism",
+         .min = 1,
+         .max = 1024,
+         .main = true});
   f.add("print_config", c.print_config,
         {.help = "print the effective recipe to stdout and stop", .main = true});
 }
@@ -38,6 +47,20 @@ void print_summary(const TrainSummary& summary) {
   if (!summary.metrics.empty()) std::printf(", metrics %s", summary.metrics.c_str());
   if (!summary.checkpoint.empty()) std::printf(", checkpoint %s", summary.checkpoint.c_str());
   std::printf("%s\n", summary.was_interrupted ? " (interrupted)" : "");
+}
+
+// Rank threads share the cores.
+ExecOptions exec_options(const RunConfig& config, int num_ranks) {
+  ExecOptions options{.device = choose_device(config.train.device),
+                      .num_threads = static_cast<int>(config.train.num_threads),
+                      .seed = static_cast<uint64_t>(config.data.seed)};
+  if (num_ranks > 1) {
+    if (options.device.is_cuda())
+      throw UsageError("--ranks: several GPUs are not supported yet; --device cpu runs the ranks on the CPU");
+    const int cores = options.num_threads > 0 ? options.num_threads : hardware_threads();
+    options.num_threads = std::max(1, cores / num_ranks);
+  }
+  return options;
 }
 
 void run_train(CommandLine& line) {
@@ -57,18 +80,22 @@ void run_train(CommandLine& line) {
     return;
   }
 
-  Exec exec({.device = choose_device(config.train.device),
-             .num_threads = static_cast<int>(config.train.num_threads),
-             .seed = static_cast<uint64_t>(config.data.seed)});
   // Without a tokenizer the last id ends documents, as with Megatron's NullTokenizer.
   const int32_t eod = tokenizer ? tokenizer->eod() : static_cast<int32_t>(config.model.vocab_size - 1);
   const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = eod};
-  const Mesh mesh;
-  Trainer trainer(config, vocabulary, yaml, mesh, exec);
-  const TrainSummary summary = trainer.run(stop);
-  log_info("memory by owner at the peak ({}):\n{}",
-           human_bytes(static_cast<double>(exec.ledger().peak_bytes())), exec.ledger().report());
-  print_summary(summary);
+  check_layout(config, static_cast<int>(command.ranks));
+  const auto train_rank = [&](Communicator& world) {
+    Exec exec(exec_options(config, world.size()));
+    const Mesh mesh(world, config.parallel);
+    Trainer trainer(config, vocabulary, yaml, mesh, exec);
+    const TrainSummary summary = trainer.run(stop);
+    if (world.rank() != 0) return;
+    log_info("memory by owner at the peak{} ({}):\n{}", world.size() > 1 ? " of rank 0" : "",
+             human_bytes(static_cast<double>(exec.ledger().peak_bytes())), exec.ledger().report());
+    print_summary(summary);
+  };
+  if (command.ranks == 1) return train_rank(*make_self_communicator());
+  run_ranks(static_cast<int>(command.ranks), train_rank);
 }
 
 }  // namespace
@@ -79,7 +106,9 @@ Command train_command() {
       .summary = "Train a language model from a recipe.",
       .examples = {"megalith train recipes/llama-tiny.yaml --data-path corpus_text_document "
                    "--tokenizer-model tokenizer.json --save run",
-                   "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --train-iters 20"},
+                   "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --train-iters 20",
+                   "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --ranks 4 "
+                   "--tensor-model-parallel-size 2"},
       .run = run_train};
 }
 

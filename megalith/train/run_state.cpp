@@ -1,6 +1,9 @@
 #include "megalith/train/run_state.h"
 
 #include <charconv>
+#include <map>
+#include <optional>
+#include <set>
 
 #include "megalith/checkpoint/layout.h"
 #include "megalith/checkpoint/reader.h"
@@ -28,6 +31,58 @@ std::string state_name(const AdamW::StatePiece& piece) {
   return fmt::format("{}.{}", piece.kind, piece.parameter->name());
 }
 
+TensorPiece place_of(const AdamW::StatePiece& piece) {
+  const ParameterSpec& spec = piece.parameter->spec;
+  return {spec.shape, spec.shard, piece.begin, piece.tensor.numel()};
+}
+
+// A whole tensor needs no word on where it belongs.
+std::optional<TensorPiece> named_piece(const TensorPiece& piece) {
+  return piece.is_whole() ? std::nullopt : std::optional(piece);
+}
+
+// Of what several ranks hold alike, the one that writes it. Data-parallel ranks take turns.
+class SavedParts {
+ public:
+  SavedParts(const ParameterStore& store, const Mesh& mesh) : mesh_(&mesh) {
+    for (const auto& parameter : store.parameters())
+      turns_[parameter.get()] = static_cast<int>(turns_.size());
+  }
+  bool has(const Parameter& parameter) const {
+    Communicator& copies = parameter.spec.is_expert ? mesh_->edp() : mesh_->dp_cp();
+    return is_of_this_shard(parameter) && turns_.at(&parameter) % copies.size() == copies.rank();
+  }
+  bool has_state(const Parameter& parameter) const {
+    const bool is_sharded = mesh_->config().data_parallel_sharding_strategy == "optim";
+    return is_sharded ? is_of_this_shard(parameter) : has(parameter);
+  }
+
+ private:
+  bool is_of_this_shard(const Parameter& parameter) const {
+    const ParameterSpec& spec = parameter.spec;
+    if (spec.is_shared_by_stages && !mesh_->is_first_stage()) return false;
+    return !spec.shard.is_whole() || mesh_->group(spec.is_expert ? Axis::kEtp : Axis::kTp).rank() == 0;
+  }
+  const Mesh* mesh_;
+  std::map<const Parameter*, int> turns_;
+};
+
+// Every parameter of the checkpoint is some rank's.
+void check_names(const CheckpointReader& reader, const ParameterStore& store, const Mesh& mesh, Exec& exec) {
+  const std::vector<std::string> names = reader.parameter_names();
+  std::set<std::string> own;
+  for (const auto& parameter : store.parameters()) own.insert(parameter->name());
+  std::vector<int32_t> known;
+  for (const std::string& name : names) known.push_back(own.contains(name) ? 1 : 0);
+  const Tensor flags = exec.from_host(std::span<const int32_t>(known), {static_cast<int64_t>(known.size())});
+  mesh.world().all_reduce(flags, ReduceOp::kMax, "parameter names");
+  const std::vector<double> found = to_vector<double>(flags);
+  for (size_t i = 0; i < names.size(); ++i)
+    MG_CHECK(found[i] != 0,
+             "{}: tensor '{}' is not a parameter of the model: the checkpoint is of another model",
+             reader.directory().string(), names[i]);
+}
+
 }  // namespace
 
 std::filesystem::path save_run(const std::filesystem::path& root, const RunParts& parts,
@@ -38,24 +93,31 @@ std::filesystem::path save_run(const std::filesystem::path& root, const RunParts
                                         {kScheduleSamples, std::to_string(parts.state->schedule_samples)},
                                         {kOptimizerSteps, std::to_string(parts.optimizer->num_steps())}},
                               .tokenizer = options.tokenizer};
+  const SavedParts saved(*parts.parameters, *parts.mesh);
   for (const auto& parameter : parts.parameters->parameters())
-    contents.model.push_back({parameter->name(), parameter->data});
+    if (saved.has(*parameter))
+      contents.model.push_back(
+          {parameter->name(), parameter->data, named_piece(TensorPiece::of(*parameter))});
   parts.optimizer->visit_state([&](const AdamW::StatePiece& piece) {
-    contents.optimizer.push_back({state_name(piece), piece.tensor.view(piece.parameter->spec.shape)});
+    const std::optional<TensorPiece> place = named_piece(place_of(piece));
+    const Tensor tensor = place ? piece.tensor : piece.tensor.view(piece.parameter->spec.shape);
+    if (saved.has_state(*piece.parameter)) contents.optimizer.push_back({state_name(piece), tensor, place});
   });
-  save_checkpoint(root, contents, {.count = options.keep_last});
-  return root / iteration_directory(contents.iteration);
+  return save_checkpoint(root, contents, {.count = options.keep_last}, parts.mesh->world());
 }
 
 bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& exec) {
   if (!holds_checkpoint(root)) return false;
   const CheckpointReader reader(root);
+  const bool is_part = parts.mesh->world().size() > 1;
+  if (is_part) check_names(reader, *parts.parameters, *parts.mesh, exec);
   MG_CHECK(reader.has_optimizer(),
            "{}: has no optimizer state to go on from; --finetune takes only the weights",
            reader.directory().string());
-  reader.read_model(*parts.parameters, exec);
+  reader.read_model(*parts.parameters, exec,
+                    is_part ? CheckpointReader::IsPart::kYes : CheckpointReader::IsPart::kNo);
   parts.optimizer->visit_state([&](const AdamW::StatePiece& piece) {
-    reader.read_optimizer(state_name(piece), piece.tensor.view(piece.parameter->spec.shape), exec);
+    reader.read_optimizer(state_name(piece), place_of(piece), piece.tensor, exec);
   });
   parts.optimizer->set_num_steps(count_from(reader, kOptimizerSteps));
   *parts.state = {.iteration = reader.iteration(),
@@ -68,7 +130,10 @@ void load_run_weights(const std::filesystem::path& root, GptModel& model, AdamW&
   if (is_hugging_face_directory(root)) {
     read_hf_weights(root, model, exec);
   } else {
-    CheckpointReader(root, CheckpointParts::kModel).read_model(model.parameters(), exec);
+    const bool is_part = model.mesh().world().size() > 1;
+    CheckpointReader(root, CheckpointParts::kModel)
+        .read_model(model.parameters(), exec,
+                    is_part ? CheckpointReader::IsPart::kYes : CheckpointReader::IsPart::kNo);
   }
   optimizer.copy_master_from_model(exec);
 }

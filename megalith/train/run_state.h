@@ -20,6 +20,7 @@ struct RunState {
 };
 
 struct RunParts {
+  const Mesh* mesh = nullptr;
   ParameterStore* parameters = nullptr;
   AdamW* optimizer = nullptr;
   RunState* state = nullptr;
@@ -31,11 +32,13 @@ struct SaveOptions {
   int64_t keep_last = 0;            ///< 0: all
 };
 
-/// Publishes a checkpoint of the run under `root`. Returns its directory.
+/// Publishes a checkpoint of the run under `root`. Returns its directory. Collective: every rank writes what
+/// it alone has, and of what several have, one of them its share.
 std::filesystem::path save_run(const std::filesystem::path& root, const RunParts& parts,
                                const SaveOptions& options);
 
-/// Restores the newest checkpoint under `root`; false when the directory is missing or holds none.
+/// Restores the newest checkpoint under `root`, saved from any layout; false when the directory is missing or
+/// holds none. Collective.
 bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& exec);
 
 /// Takes only the weights of a checkpoint, or of a Hugging Face directory, for fine-tuning.

@@ -1,6 +1,7 @@
 #include "megalith/train/train_config.h"
 
 #include "megalith/base/error.h"
+#include "megalith/parallel/mesh_shape.h"
 
 namespace megalith {
 
@@ -57,6 +58,25 @@ void validate(const TrainConfig& c) {
                                  c.global_batch_size, c.micro_batch_size));
   }
   if (c.finetune && c.load.empty()) throw UsageError("finetune needs load: the directory with the weights");
+}
+
+void check_layout(const RunConfig& config, int num_ranks) {
+  const MeshShape shape = mesh_shape(config.parallel, num_ranks);
+  const TrainConfig& train = config.train;
+  if (train.batch_size() % (train.micro_batch_size * shape.dp) != 0)
+    throw UsageError(
+        fmt::format("global_batch_size {} is not a multiple of micro_batch_size {} x {} data-parallel ranks",
+                    train.batch_size(), train.micro_batch_size, shape.dp));
+  const int64_t tp = shape.tp;
+  if (config.model.padded_vocab_size() % tp != 0)
+    throw UsageError(fmt::format(
+        "the padded vocabulary of {} is not a multiple of tensor_model_parallel_size {}: make_vocab_size_"
+        "divisible_by {} gives one",
+        config.model.padded_vocab_size(), tp, tp * config.model.make_vocab_size_divisible_by));
+  if (config.parallel.sequence_parallel && train.micro_batch_size * config.data.seq_length % tp != 0)
+    throw UsageError(fmt::format(
+        "sequence_parallel: {} tokens of a microbatch are not a multiple of tensor_model_parallel_size {}",
+        train.micro_batch_size * config.data.seq_length, tp));
 }
 
 void complete(RunConfig& config, int64_t tokenizer_vocab_size) {

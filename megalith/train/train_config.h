@@ -64,4 +64,7 @@ struct RunConfig {
 /// tokenizer) and checks them together. Throws UsageError naming the keys.
 void complete(RunConfig& config, int64_t tokenizer_vocab_size);
 
+/// Whether the recipe's layout fits the ranks and its batch the layout. Throws UsageError naming the keys.
+void check_layout(const RunConfig& config, int num_ranks);
+
 }  // namespace megalith

@@ -54,7 +54,8 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
             config.train, config.optim.clip_grad),
       flops_(model_->flops_per_token(config.data.seq_length)) {
   const TrainConfig& train = config_.train;
-  const RunParts parts{.parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
+  const RunParts parts{
+      .mesh = &mesh, .parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
   if (train.finetune) {
     load_run_weights(train.load, *model_, optimizer_, exec);
   } else if (!train.load.empty()) {
@@ -75,19 +76,22 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
                                                              .consumed_samples = state_.consumed_samples,
                                                              .prefetch = config_.data.num_prefetch,
                                                              .masks = masks_});
-  if (!train.save.empty()) make_directories(train.save);
   summary_.metrics = metrics_path(train);
+  if (!reports()) return;
+  if (!train.save.empty()) make_directories(train.save);
   if (!summary_.metrics.empty()) metrics_ = std::make_unique<MetricsLog>(summary_.metrics, state_.iteration);
 }
 
 TrainSummary Trainer::run(StopSignal& stop) {
   const TrainConfig& train = config_.train;
   summary_.first_step = state_.iteration + 1;
-  line_.emplace(TrainLine::Options{
-      .total_steps = train.train_iters, .start_step = state_.iteration, .log_interval = train.log_interval});
+  if (reports())
+    line_.emplace(TrainLine::Options{.total_steps = train.train_iters,
+                                     .start_step = state_.iteration,
+                                     .log_interval = train.log_interval});
   if (state_.iteration == 0) evaluate_now();
 
-  while (state_.iteration < train.train_iters && !stop.requested()) {
+  while (state_.iteration < train.train_iters && !any_rank(stop.requested())) {
     const auto begin = Clock::now();
     const StepResult result = train_one();
     record(result, seconds_since(begin));
@@ -98,13 +102,21 @@ TrainSummary Trainer::run(StopSignal& stop) {
 
   summary_.was_interrupted = state_.iteration < train.train_iters;
   save_now();
-  line_->finish();
+  if (line_) line_->finish();
   if (!recent_losses_.empty()) {
     const double sum = std::accumulate(recent_losses_.begin(), recent_losses_.end(), 0.0);
     summary_.last_loss = sum / static_cast<double>(recent_losses_.size());
   }
   summary_.last_step = state_.iteration;
   return summary_;
+}
+
+bool Trainer::any_rank(bool condition) const {
+  if (mesh_->world().size() == 1) return condition;
+  const int32_t own = condition ? 1 : 0;
+  const Tensor flag = exec_->from_host(std::span<const int32_t>(&own, 1), {1});
+  mesh_->world().all_reduce(flag, ReduceOp::kMax, "stop");
+  return to_vector<double>(flag)[0] != 0;
 }
 
 StepResult Trainer::train_one() {
@@ -133,6 +145,7 @@ void Trainer::record(const StepResult& result, double step_s) {
   recent_losses_.push_back(result.loss);
   if (recent_losses_.size() > kRecentLosses) recent_losses_.erase(recent_losses_.begin());
 
+  if (!reports()) return;
   line_->update({.step = state_.iteration,
                  .loss = result.loss,
                  .lr = result.lr,
@@ -166,7 +179,7 @@ void Trainer::evaluate_now() {
   const int64_t num_batches =
       config_.train.eval_iters * config_.train.num_microbatches(mesh_->size(Axis::kDp));
   const double loss = evaluate(*model_, *mesh_, loader, num_batches, *exec_);
-  line_->note(fmt::format("step {}: held-out loss {:.4f}", state_.iteration, loss));
+  if (line_) line_->note(fmt::format("step {}: held-out loss {:.4f}", state_.iteration, loss));
   if (!summary_.first_eval_loss) summary_.first_eval_loss = loss;
   summary_.last_eval_loss = loss;
   if (metrics_ != nullptr) metrics_->write(state_.iteration, {{"eval_loss", loss}});
@@ -174,13 +187,15 @@ void Trainer::evaluate_now() {
 
 void Trainer::save_now() {
   if (!has_place_to_save() || saved_iteration_ == state_.iteration || state_.iteration == 0) return;
-  const RunParts parts{.parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
+  const RunParts parts{
+      .mesh = mesh_, .parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
   summary_.checkpoint = save_run(config_.train.save, parts,
                                  {.config_yaml = config_yaml_,
                                   .tokenizer = config_.train.tokenizer_model,
                                   .keep_last = config_.train.keep_last});
   saved_iteration_ = state_.iteration;
-  line_->note(fmt::format("step {}: checkpoint {}", state_.iteration, summary_.checkpoint.string()));
+  if (line_)
+    line_->note(fmt::format("step {}: checkpoint {}", state_.iteration, summary_.checkpoint.string()));
 }
 
 }  // namespace megalith

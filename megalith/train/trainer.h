@@ -44,6 +44,10 @@ class Trainer {
   void save_now();
   void record(const StepResult& result, double step_s);
   double tokens_per_step() const;
+  /// One rank writes progress, metrics and notes.
+  bool reports() const { return mesh_->world().rank() == 0; }
+  /// All ranks must agree on when to stop.
+  bool any_rank(bool condition) const;
   bool has_place_to_save() const { return !config_.train.save.empty(); }
 
   RunConfig config_;

@@ -53,10 +53,10 @@ TEST_F(SaveLoadTest, ReturnsEverythingThatWasSaved) {
     EXPECT_EQ(to_vector<float>(read.find("a.weight").data), to_vector<float>(store.find("a.weight").data));
     EXPECT_EQ(to_vector<float>(read.find("a.bias").data), to_vector<float>(store.find("a.bias").data));
     const Tensor moment = exec_.empty({3}, DType::kF32);
-    reader.read_optimizer("exp_avg.a.bias", moment, exec_);
+    reader.read_optimizer("exp_avg.a.bias", {.whole = {3}, .length = 3}, moment, exec_);
     EXPECT_EQ(to_vector<float>(moment), moments);
     const Tensor master = exec_.empty({7}, DType::kF32);
-    reader.read_optimizer("master.a.bias", master, exec_);
+    reader.read_optimizer("master.a.bias", {.whole = {7}, .length = 7}, master, exec_);
     EXPECT_EQ(to_vector<float>(master), to_vector<float>(store.find("a.bias").data))
         << "f32 weights are their master";
   }
@@ -125,7 +125,7 @@ TEST_F(SaveLoadTest, NamesTheParameterOfAnotherModel) {
   expect({{"a.weight", {3, 5}}}, HasSubstr("'a.bias' is not a parameter of the model"));
   expect({{"a.weight", {3, 5}}, {"a.bias", {7}}, {"a.scale", {1}}},
          HasSubstr("there is no tensor 'a.scale'"));
-  EXPECT_THAT([&] { reader.read_optimizer("exp_avg.a.bias", Tensor(), exec_); },
+  EXPECT_THAT([&] { reader.read_optimizer("exp_avg.a.bias", {}, Tensor(), exec_); },
               ThrowsMessage<Error>(HasSubstr("without optimizer state")));
 }
 

@@ -48,6 +48,7 @@ class GptModel : public LanguageModel {
   FlopsPerToken flops_per_token(int64_t seq_length) const override;
 
   const GptConfig& config() const { return config_; }
+  const Mesh& mesh() const { return *mesh_; }
 
  private:
   struct Chunk {
