@@ -31,26 +31,29 @@ template <class T, int kRows>
   const T* a = p.a;
   const T* b = p.b;
   T* c = p.c;
+  const T* c_row = c;
   const T* next = p.next;
   const int64_t c_stride = p.c_stride;
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {  // C arrives while the sums are made
-    __builtin_prefetch(c + r * c_stride, 1);
-    __builtin_prefetch(c + r * c_stride + kWidth, 1);
-  }
   Vec<T> sum[kRows][2] = {};
-  for (int64_t k = 0; k < p.depth; ++k) {
-    const Vec<T> b0 = load_vector(b), b1 = load_vector(b + kWidth);
+  int64_t k = 0;
+  for (int row = 1; row <= kRows; ++row) {
+    // C arrives while the sums are made, row by row: all at once would hold up the panels.
+    __builtin_prefetch(c_row, 1);
+    __builtin_prefetch(c_row + kWidth, 1);
+    c_row += c_stride;
+    for (const int64_t end = p.depth * row / kRows; k < end; ++k) {
+      const Vec<T> b0 = load_vector(b), b1 = load_vector(b + kWidth);
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const Vec<T> a_value = splat(a[r]);
-      sum[r][0] += a_value * b0;
-      sum[r][1] += a_value * b1;
+      for (int r = 0; r < kRows; ++r) {
+        const Vec<T> a_value = splat(a[r]);
+        sum[r][0] += a_value * b0;
+        sum[r][1] += a_value * b1;
+      }
+      __builtin_prefetch(next, 0, 2);
+      next += kNextStep;
+      a += kGemmTile<T>.rows;
+      b += kGemmTile<T>.columns;
     }
-    __builtin_prefetch(next, 0, 2);
-    next += kNextStep;
-    a += kGemmTile<T>.rows;
-    b += kGemmTile<T>.columns;
   }
   if (sums == Sums::kContinue) {
 #pragma GCC unroll 16
