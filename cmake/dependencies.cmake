@@ -17,6 +17,17 @@ else()
   set(MEGALITH_CAIRO_ABSENT [a-z]+_cairo)
 endif()
 
+# Processes and nodes; comm/mpi_x.cpp or comm/without_mpi.cpp is compiled.
+find_package(MPI COMPONENTS C QUIET)
+if(MPI_C_FOUND)
+  set(MEGALITH_MPI MPI::MPI_C)
+  # Without the C++ bindings, which have left the standard.
+  target_compile_definitions(MPI::MPI_C INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
+  set(MEGALITH_MPI_ABSENT without_mpi)
+else()
+  set(MEGALITH_MPI_ABSENT mpi_[a-z]+)
+endif()
+
 # The OpenMP build of OpenBLAS shares one thread pool with our kernels; the pthread build would fight with it for the cores.
 find_path(OPENBLAS_INCLUDE_DIR cblas.h
   PATH_SUFFIXES x86_64-linux-gnu/openblas-openmp x86_64-linux-gnu/openblas64-openmp openblas REQUIRED)

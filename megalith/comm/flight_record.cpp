@@ -31,26 +31,29 @@ bool FlightRecord::has_left(int rank) const {
   return pages_[rank].has_left;
 }
 
-std::string FlightRecord::report() const {
+std::string FlightRecord::report_of(int rank) const {
   const auto now = Clock::now();
-  std::string text;
-  for (int rank = 0; rank < num_ranks_; ++rank) {
-    const Page& page = pages_[rank];
-    const std::lock_guard lock(page.mutex);
-    text += fmt::format("{}rank {}:", rank == 0 ? "" : "\n", rank);
-    if (page.has_left) text += " has finished;";
-    if (page.num_started == 0) text += " no operation yet";
-    for (int64_t i = page.num_started - 1; i >= std::max<int64_t>(0, page.num_started - kKept); --i) {
-      const Entry& entry = page.entries[i % kKept];
-      text += fmt::format(" {} of '{}' {}", entry.number, entry.group.str(), describe(entry.call));
-      if (!entry.is_finished) {
-        const double seconds = std::chrono::duration<double>(now - entry.started).count();
-        text += fmt::format(" (waiting for {})", human_duration(seconds));
-      }
-      text += ";";
+  const Page& page = pages_[rank];
+  const std::lock_guard lock(page.mutex);
+  std::string text = fmt::format("rank {}:", rank);
+  if (page.has_left) text += " has finished;";
+  if (page.num_started == 0) text += " no operation yet";
+  for (int64_t i = page.num_started - 1; i >= std::max<int64_t>(0, page.num_started - kKept); --i) {
+    const Entry& entry = page.entries[i % kKept];
+    text += fmt::format(" {} of '{}' {}", entry.number, entry.group.str(), describe(entry.call));
+    if (!entry.is_finished) {
+      const double seconds = std::chrono::duration<double>(now - entry.started).count();
+      text += fmt::format(" (waiting for {})", human_duration(seconds));
     }
-    if (text.back() == ';') text.pop_back();
+    text += ";";
   }
+  if (text.back() == ';') text.pop_back();
+  return text;
+}
+
+std::string FlightRecord::report() const {
+  std::string text;
+  for (int rank = 0; rank < num_ranks_; ++rank) text += (rank == 0 ? "" : "\n") + report_of(rank);
   return text;
 }
 

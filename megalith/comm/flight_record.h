@@ -30,6 +30,8 @@ class FlightRecord {
   /// A line for each rank, newest operation first:
   /// "rank 0: 17 of 'world' all_reduce sum f32[8] (waiting for 3s); 16 of 'world' barrier; ..."
   std::string report() const;
+  /// The line of one rank.
+  std::string report_of(int rank) const;
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -5,8 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "megalith/comm/run_ranks.h"
-
+#include "tests/comm/launch.h"
 #include "tests/comm/rank_tensors.h"
 
 namespace megalith {
@@ -24,7 +23,7 @@ void for_all_sizes(const Work& work) {
   for (const int num_ranks : {1, 2, 3, 4, 8}) {
     for (const int64_t length : kLengths) {
       SCOPED_TRACE(testing::Message() << num_ranks << " ranks, " << length << " elements");
-      run_ranks(num_ranks, [&](Communicator& comm) {
+      launch(num_ranks, [&](Communicator& comm) {
         RankTensors tensors;
         work(comm, tensors, length);
       });
@@ -140,7 +139,7 @@ TEST(Collectives, AllToAllOfDifferentCounts) {
   const auto rows = [](int source, int target) { return int64_t{(source + 2 * target) % 4}; };
   constexpr int64_t kWidth = 3;
   for (const int num_ranks : {1, 2, 3, 4, 8}) {
-    run_ranks(num_ranks, [&](Communicator& comm) {
+    launch(num_ranks, [&](Communicator& comm) {
       RankTensors tensors;
       std::vector<int64_t> send_rows, recv_rows, sent, expected;
       for (int peer = 0; peer < comm.size(); ++peer) {
@@ -160,7 +159,7 @@ TEST(Collectives, AllToAllOfDifferentCounts) {
 }
 
 TEST(Collectives, SumsInRankOrderWithOneRounding) {
-  run_ranks(4, [](Communicator& comm) {
+  launch(4, [](Communicator& comm) {
     RankTensors tensors;
     // ((1e8 + 1) - 1e8) + 1 in f32: the 1 of rank 1 is lost, that of rank 3 is not.
     const float parts[] = {1e8f, 1.0f, -1e8f, 1.0f};
@@ -175,7 +174,7 @@ TEST(Collectives, SumsInRankOrderWithOneRounding) {
 }
 
 TEST(Collectives, IntegersWrapAndNanStays) {
-  run_ranks(3, [](Communicator& comm) {
+  launch(3, [](Communicator& comm) {
     RankTensors tensors;
     const Tensor x = tensors.make<int32_t>({comm.rank() == 0 ? INT32_MAX : 1});
     comm.all_reduce(x);
@@ -191,15 +190,13 @@ TEST(Collectives, IntegersWrapAndNanStays) {
 }
 
 TEST(Collectives, BytesAreMovedButNotReduced) {
-  EXPECT_THROW(run_ranks(2,
-                         [](Communicator& comm) {
-                           RankTensors tensors;
-                           const Tensor x = tensors.make<uint8_t>({uint8_t(comm.rank() + 250)});
-                           comm.broadcast(x, 1);
-                           EXPECT_EQ(x.data<uint8_t>()[0], 251);
-                           comm.all_reduce(x);
-                         }),
-               Error);
+  launch(2, [](Communicator& comm) {
+    RankTensors tensors;
+    const Tensor x = tensors.make<uint8_t>({uint8_t(comm.rank() + 250)});
+    comm.broadcast(x, 1);
+    EXPECT_EQ(x.data<uint8_t>()[0], 251);
+    EXPECT_THROW(comm.all_reduce(x), Error);
+  });
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // One rank fails, the ranks disagree, one is missing: every rank comes back and says why.
 #include <functional>
+#include <random>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -7,7 +8,7 @@
 
 #include "megalith/comm/run_ranks.h"
 
-#include "tests/comm/rank_tensors.h"
+#include "tests/comm/random_operation.h"
 
 namespace megalith {
 namespace {
@@ -229,6 +230,22 @@ TEST(Failure, ASlowRankWithinTheTimeIsWaitedFor) {
   });
 }
 
+TEST(Failure, AReceiverNamesWhatDoesNotMatch) {
+  try {
+    run_ranks(2, [](Communicator& comm) {
+      RankTensors tensors;
+      const Tensor x = tensors.filled<float>(8 + comm.rank(), 1);
+      if (comm.rank() == 0) comm.send(x, 1, "activations");
+      if (comm.rank() == 1) comm.recv(x, 0, "activations");
+    });
+    FAIL() << "not noticed";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("rank 1: recv f32[9] from rank 0 'activations'"));
+    EXPECT_THAT(error.what(),
+                testing::HasSubstr("does not match rank 0: send f32[8] to rank 1 'activations'"));
+  }
+}
+
 TEST(Failure, WrongArgumentsAreNamed) {
   using Case = std::pair<const char*, std::function<void(Communicator&, RankTensors&)>>;
   const Case cases[] = {
@@ -269,6 +286,30 @@ TEST(Failure, WrongArgumentsAreNamed) {
     EXPECT_THAT(outcome.error, HasSubstr(message));
   }
   EXPECT_THROW(run_ranks(0, [](Communicator&) {}), Error);
+}
+
+TEST(Failure, AtAnyMomentEndsAllRanks) {
+  // The tensors of a failing rank are freed while its peers may be in the middle of the operation.
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    const int num_ranks = 2 + static_cast<int>(seed % 7);
+    try {
+      run_ranks(num_ranks, [&](Communicator& world) {
+        std::mt19937 own(seed * 100 + static_cast<unsigned>(world.rank()));
+        std::mt19937 shared(seed);
+        const auto pair = world.split({.colour = world.rank() / 2});
+        const bool fails = world.rank() == static_cast<int>(seed) % num_ranks;
+        const int last = fails ? static_cast<int>(own() % 20) : 1000000;
+        for (int i = 0; i <= last; ++i) {
+          RankTensors tensors;
+          ASSERT_TRUE(random_operation_is_right(seed % 3 == 0 ? *pair : world, tensors, shared));
+        }
+        fail("rank {} gives up", world.rank());
+      });
+      FAIL() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()), fmt::format("rank {} gives up", seed % num_ranks));
+    }
+  }
 }
 
 }  // namespace

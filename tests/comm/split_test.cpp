@@ -1,8 +1,7 @@
 // Groups of groups, and the group of one.
 #include <gtest/gtest.h>
 
-#include "megalith/comm/run_ranks.h"
-
+#include "tests/comm/launch.h"
 #include "tests/comm/rank_tensors.h"
 
 namespace megalith {
@@ -16,7 +15,7 @@ std::vector<int64_t> members(Communicator& comm, int64_t own) {
 }
 
 TEST(Split, MeshOfTwoAxes) {
-  run_ranks(8, [](Communicator& world) {
+  launch(8, [](Communicator& world) {
     const int tp_rank = world.rank() % 2;
     const int dp_rank = world.rank() / 2;
     const auto tp = world.split({.colour = dp_rank, .name = "tp"});
@@ -33,7 +32,7 @@ TEST(Split, MeshOfTwoAxes) {
 }
 
 TEST(Split, KeyOrdersAndTiesKeepTheOldOrder) {
-  run_ranks(5, [](Communicator& world) {
+  launch(5, [](Communicator& world) {
     const auto reversed = world.split({.colour = 0, .key = -world.rank(), .name = "reversed"});
     EXPECT_EQ(reversed->rank(), 4 - world.rank());
     EXPECT_EQ(members(*reversed, world.rank()), (std::vector<int64_t>{4, 3, 2, 1, 0}));
@@ -43,7 +42,7 @@ TEST(Split, KeyOrdersAndTiesKeepTheOldOrder) {
 }
 
 TEST(Split, NoColourGivesNoGroup) {
-  run_ranks(4, [](Communicator& world) {
+  launch(4, [](Communicator& world) {
     const bool takes_part = world.rank() != 1;
     const auto part = world.split({.colour = takes_part ? 7 : SplitOptions::kNoColour});
     ASSERT_EQ(part != nullptr, takes_part);
@@ -55,7 +54,7 @@ TEST(Split, NoColourGivesNoGroup) {
 }
 
 TEST(Split, GroupsWorkAtTheirOwnPace) {
-  run_ranks(4, [](Communicator& world) {
+  launch(4, [](Communicator& world) {
     const auto half = world.split({.colour = world.rank() / 2});
     RankTensors tensors;
     for (int i = 0; i < (world.rank() < 2 ? 200 : 50); ++i) {
@@ -68,7 +67,7 @@ TEST(Split, GroupsWorkAtTheirOwnPace) {
 }
 
 TEST(Split, OutlivesItsParentObject) {
-  run_ranks(2, [](Communicator& world) {
+  launch(2, [](Communicator& world) {
     std::unique_ptr<Communicator> inner;
     {
       const auto outer = world.split({});

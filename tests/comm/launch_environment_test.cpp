@@ -1,0 +1,65 @@
+#include <cstdlib>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "megalith/comm/mpi_launch.h"
+
+namespace megalith {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+class LaunchEnvironment : public testing::Test {
+ protected:
+  void SetUp() override { clear(); }
+  void TearDown() override { clear(); }
+  static void clear() {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+                             "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"})
+      ::unsetenv(name);
+  }
+  static void set(const char* name, const char* value) { ::setenv(name, value, 1); }
+};
+
+TEST_F(LaunchEnvironment, APlainProcessIsNoRank) {
+  EXPECT_FALSE(detect_mpi_launch().has_value());
+  // A batch script of Slurm.
+  set("SLURM_PROCID", "0");
+  set("SLURM_NTASKS", "16");
+  EXPECT_FALSE(detect_mpi_launch().has_value());
+}
+
+TEST_F(LaunchEnvironment, MpirunAndSrunAreKnown) {
+  set("SLURM_PROCID", "5");
+  set("SLURM_STEP_NUM_TASKS", "16");
+  set("SLURM_LOCALID", "1");
+  auto launch = detect_mpi_launch();
+  ASSERT_TRUE(launch.has_value());
+  EXPECT_EQ(launch->launcher, "srun");
+  EXPECT_EQ(launch->rank, 5);
+  EXPECT_EQ(launch->size, 16);
+  EXPECT_EQ(launch->local_rank, 1);
+  // mpirun inside an allocation
+  set("OMPI_COMM_WORLD_RANK", "3");
+  set("OMPI_COMM_WORLD_SIZE", "4");
+  launch = detect_mpi_launch();
+  EXPECT_EQ(launch->launcher, "mpirun");
+  EXPECT_EQ(launch->rank, 3);
+  EXPECT_EQ(launch->size, 4);
+}
+
+TEST_F(LaunchEnvironment, NonsenseIsNamed) {
+  set("OMPI_COMM_WORLD_SIZE", "4");
+  set("OMPI_COMM_WORLD_RANK", "4");
+  EXPECT_THAT([] { detect_mpi_launch(); },
+              ThrowsMessage<Error>(HasSubstr("OMPI_COMM_WORLD_RANK=4 and OMPI_COMM_WORLD_SIZE=4")));
+  for (const char* wrong : {"", "two", "-1", "1x", "99999999999999"}) {
+    set("OMPI_COMM_WORLD_RANK", wrong);
+    EXPECT_THAT([] { detect_mpi_launch(); }, ThrowsMessage<Error>(HasSubstr("OMPI_COMM_WORLD_RANK")));
+  }
+}
+
+}  // namespace
+}  // namespace megalith
