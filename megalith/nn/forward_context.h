@@ -14,6 +14,8 @@ struct ForwardContext {
   RngKey rng;                ///< of this microbatch: dropout draws from streams under it
   KvCache* cache = nullptr;  ///< inference: the tokens before these ones
   bool is_training = false;  ///< dropout happens only then
+  double aux_loss_scale =
+      1;  ///< what auxiliary losses of this microbatch count: 1 / microbatches of the step
 };
 
 }  // namespace megalith

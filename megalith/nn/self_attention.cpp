@@ -5,6 +5,7 @@
 #include "megalith/autograd/functions/attention.h"
 #include "megalith/autograd/functions/rope.h"
 #include "megalith/ops/attention.h"
+#include "megalith/parallel/context/context_attention.h"
 
 namespace megalith {
 
@@ -57,15 +58,16 @@ Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const Var&
 Var SelfAttention::attend(Tape& tape, const ForwardContext& context, const Var& qkv) const {
   RngKey rng = context.rng.fold(static_cast<uint64_t>(options_.layer)).fold("attention_dropout");
   if (mesh_->tp().size() > 1) rng = rng.fold(static_cast<uint64_t>(mesh_->tp().rank()));  // other heads
-  return attention(tape, qkv,
-                   {.batch = context.batch,
-                    .num_heads = num_heads_,
-                    .num_query_groups = num_groups_,
-                    .head_dim = options_.head_dim,
-                    .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
-                    .first_key = context.first_key,
-                    .dropout = context.is_training ? options_.dropout : 0,
-                    .rng = rng});
+  const AttentionOptions options{.batch = context.batch,
+                                 .num_heads = num_heads_,
+                                 .num_query_groups = num_groups_,
+                                 .head_dim = options_.head_dim,
+                                 .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
+                                 .first_key = context.first_key,
+                                 .dropout = context.is_training ? options_.dropout : 0,
+                                 .rng = rng};
+  if (mesh_->cp().size() == 1) return attention(tape, qkv, options);
+  return context_attention(tape, qkv, options, parse_context_kind(mesh_->config().cp_comm_type), mesh_->cp());
 }
 
 Var SelfAttention::attend_with_cache(Tape& tape, const ForwardContext& context, const Var& qkv) const {

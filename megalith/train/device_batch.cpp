@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "megalith/parallel/context/zigzag.h"
+
 namespace megalith {
 namespace {
 
@@ -22,12 +24,19 @@ std::vector<int32_t> first_keys(const HostBatch& host) {
 }  // namespace
 
 DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_t num_microbatches,
-                              Exec& exec) {
+                              ContextShare share, Exec& exec) {
   const OwnerScope scope(exec.ledger(), "batch");
-  const auto ints = [&](const std::vector<int32_t>& values, const Shape& shape) {
-    return exec.from_host(std::span<const int32_t>(values), shape);
+  const Zigzag zigzag{share.size, host.seq};
+  const int64_t local_seq = zigzag.local_seq();
+  const int64_t tokens = host.batch * local_seq;
+  const auto upload = [&]<class T>(const std::vector<T>& whole, const Shape& shape) {
+    if (share.size == 1) return exec.from_host(std::span<const T>(whole), shape);
+    std::vector<T> own;
+    for (int64_t row = 0; row < host.batch; ++row)
+      for (int64_t i = 0; i < local_seq; ++i)
+        own.push_back(whole[static_cast<size_t>(row * host.seq + zigzag.position(share.rank, i))]);
+    return exec.from_host(std::span<const T>(own), shape);
   };
-  const int64_t tokens = host.batch * host.seq;
   DeviceBatch batch;
   batch.num_tokens = std::accumulate(host.loss_mask.begin(), host.loss_mask.end(), 0.0);
 
@@ -40,12 +49,12 @@ DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_
     if (weights[i] == 0) labels[i] = -1;
     weights[i] = static_cast<float>(weights[i] * scale);
   }
-  batch.tokens = {.ids = ints(host.tokens, {tokens}),
-                  .labels = ints(labels, {tokens}),
-                  .loss_weights = exec.from_host(std::span<const float>(weights), {tokens})};
-  batch.context = {.batch = host.batch, .positions = ints(host.position_ids, {tokens})};
+  batch.tokens = {.ids = upload(host.tokens, {tokens}),
+                  .labels = upload(labels, {tokens}),
+                  .loss_weights = upload(weights, {tokens})};
+  batch.context = {.batch = host.batch, .positions = upload(host.position_ids, {tokens})};
   const std::vector<int32_t> first = first_keys(host);
-  if (!first.empty()) batch.context.first_key = ints(first, {host.batch, host.seq});
+  if (!first.empty()) batch.context.first_key = upload(first, {host.batch, local_seq});
   return batch;
 }
 

@@ -19,7 +19,17 @@ enum class LossScaling {
   kSum,   ///< weights are the mask: for evaluation, divided by the token count at the end
 };
 
+/// Of `size` ranks that share every sequence (context parallelism), this one's place.
+struct ContextShare {
+  int rank = 0, size = 1;
+};
+
+/// This rank's tokens of the microbatch; num_tokens and the means are those of the whole.
 DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_t num_microbatches,
-                              Exec& exec);
+                              ContextShare share, Exec& exec);
+inline DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_t num_microbatches,
+                                     Exec& exec) {
+  return make_device_batch(host, scaling, num_microbatches, ContextShare{}, exec);
+}
 
 }  // namespace megalith

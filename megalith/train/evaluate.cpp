@@ -38,7 +38,8 @@ double evaluate(LanguageModel& model, const Mesh& mesh, BatchLoader& loader, int
   HostBatch host;
   double loss_sum = 0, num_tokens = 0;
   for (int64_t i = 0; i < num_batches && loader.next(host); ++i) {
-    const DeviceBatch batch = make_device_batch(host, LossScaling::kSum, 1, exec);
+    const DeviceBatch batch =
+        make_device_batch(host, LossScaling::kSum, 1, {mesh.cp().rank(), mesh.cp().size()}, exec);
     loss_sum += forward_loss(model, mesh, stages, batch, exec);
     num_tokens += batch.num_tokens;
   }
@@ -46,7 +47,7 @@ double evaluate(LanguageModel& model, const Mesh& mesh, BatchLoader& loader, int
     // Tensor-parallel ranks have the same loss and all ranks of a pipeline the same tokens: one of each
     // counts.
     const bool counts_loss = mesh.tp().rank() == 0;
-    const bool counts_tokens = counts_loss && mesh.is_first_stage();
+    const bool counts_tokens = counts_loss && mesh.is_first_stage() && mesh.cp().rank() == 0;
     const std::array<double, 2> own = {counts_loss ? loss_sum : 0, counts_tokens ? num_tokens : 0};
     const Tensor sums = exec.from_host(std::span<const double>(own), {2});
     mesh.world().all_reduce(sums, ReduceOp::kSum, "evaluation");

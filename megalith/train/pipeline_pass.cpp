@@ -57,9 +57,13 @@ DeviceBatch& PipelinePass::batch_of(int microbatch) {
   next_batch_(host_batch_);
   const int64_t dp = mesh_->size(Axis::kDp);
   const int64_t num_terms = schedule_->num_microbatches * dp;
-  DeviceBatch batch = make_device_batch(host_batch_, LossScaling::kMean, num_terms, *exec_);
+  DeviceBatch batch = make_device_batch(host_batch_, LossScaling::kMean, num_terms,
+                                        {mesh_->cp().rank(), mesh_->cp().size()}, *exec_);
   batch.context.rng = options_.rng.fold(static_cast<uint64_t>(microbatch * dp + mesh_->rank(Axis::kDp)));
+  if (mesh_->cp().size() > 1)
+    batch.context.rng = batch.context.rng.fold(static_cast<uint64_t>(mesh_->cp().rank()));  // other tokens
   batch.context.is_training = true;
+  batch.context.aux_loss_scale = 1 / static_cast<double>(num_terms);
   return batches_.emplace(microbatch, std::move(batch)).first->second;
 }
 

@@ -68,12 +68,19 @@ void check_layout(const RunConfig& config, int num_ranks) {
         fmt::format("global_batch_size {} is not a multiple of micro_batch_size {} x {} data-parallel ranks",
                     train.batch_size(), train.micro_batch_size, shape.dp));
   const int64_t tp = shape.tp;
+  if (config.data.seq_length % (2 * shape.cp) != 0 && shape.cp > 1)
+    throw UsageError(fmt::format("seq_length {} is not a multiple of 2 x context_parallel_size {}",
+                                 config.data.seq_length, shape.cp));
+  if (shape.cp > 1 && config.parallel.cp_comm_type == "p2p" && config.data.reset_attention_mask)
+    throw UsageError(
+        "cp_comm_type p2p does not mask packed documents (reset_attention_mask); a2a and all_gather do");
   if (config.model.padded_vocab_size() % tp != 0)
     throw UsageError(fmt::format(
         "the padded vocabulary of {} is not a multiple of tensor_model_parallel_size {}: make_vocab_size_"
         "divisible_by {} gives one",
         config.model.padded_vocab_size(), tp, tp * config.model.make_vocab_size_divisible_by));
-  if (config.parallel.sequence_parallel && train.micro_batch_size * config.data.seq_length % tp != 0)
+  if (config.parallel.sequence_parallel &&
+      train.micro_batch_size * config.data.seq_length / shape.cp % tp != 0)
     throw UsageError(fmt::format(
         "sequence_parallel: {} tokens of a microbatch are not a multiple of tensor_model_parallel_size {}",
         train.micro_batch_size * config.data.seq_length, tp));

@@ -32,6 +32,18 @@ RunConfig config_of(const LayoutCase& layout) {
     c.model.add_bias_linear = false;
     c.model.untie_embeddings_and_output_weights = true;
   }
+  if (!layout.dispatcher.empty()) {
+    c.model.moe.num_experts = 8;
+    c.model.moe.layer_freq = "2";
+    c.model.moe.ffn_hidden_size = 16;
+    c.model.moe.shared_expert_intermediate_size = 16;
+    c.model.moe.router_score_function = "sigmoid";
+    c.model.moe.router_enable_expert_bias = true;
+    c.model.moe.router_load_balancing_type = "seq_aux_loss";
+    c.model.moe.aux_loss_coeff = 0.01;
+    c.model.moe.z_loss_coeff = 0.001;
+    c.model.moe.token_dispatcher_type = layout.dispatcher;
+  }
   c.model.hidden_dropout = c.model.attention_dropout = layout.has_dropout ? 0.1 : 0;
   c.data.mock_data = true;
   c.data.split = "100,0,0";
@@ -86,6 +98,7 @@ LayoutResult run_layout(const LayoutCase& layout, int num_steps) {
     for (int i = 0; i < num_steps; ++i) {
       const StepResult one = step.run(
           i + 1, i * kGlobalBatch, [&](HostBatch& batch) { loader.next(batch); }, exec);
+      model->after_step(exec);
       const std::lock_guard lock(mutex);
       if (i == 0) collect_gradients(store, owned, result);
       if (world.rank() != 0) continue;
@@ -122,6 +135,16 @@ std::vector<LayoutCase> layout_cases() {
     add("Pp2" + name, 2, {.pipeline_model_parallel_size = 2, .pipeline_schedule = schedule});
     add("Pp4" + name, 4, {.pipeline_model_parallel_size = 4, .pipeline_schedule = schedule});
   }
+  for (const auto& [name, kind] : std::map<std::string, std::string>{
+           {"Ring", "p2p"}, {"AllToAll", "a2a"}, {"AllGather", "all_gather"}}) {
+    add("Cp2" + name, 2, {.context_parallel_size = 2, .cp_comm_type = kind});
+    add("Cp4" + name, 4, {.context_parallel_size = 4, .cp_comm_type = kind});
+  }
+  add("Tp2Cp2Pp2", 8,
+      {.tensor_model_parallel_size = 2,
+       .pipeline_model_parallel_size = 2,
+       .context_parallel_size = 2,
+       .sequence_parallel = true});
   add("Pp2Uneven", 2, {.pipeline_model_parallel_size = 2, .pipeline_model_parallel_layout = "Et*3|t*5L"});
   add("Tp2Pp2Dp2", 8,
       {.tensor_model_parallel_size = 2,
@@ -130,6 +153,26 @@ std::vector<LayoutCase> layout_cases() {
        .data_parallel_sharding_strategy = "optim"});
   add("Tp2Pp2Dp2OtherOrder", 8,
       {.tensor_model_parallel_size = 2, .pipeline_model_parallel_size = 2, .rank_order = "tp-cp-ep-pp-dp"});
+  const auto add_moe = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel) {
+    for (const std::string dispatcher : {"alltoall", "allgather"})
+      cases.push_back({.name = "Moe_" + dispatcher + "_" + name,
+                       .num_ranks = num_ranks,
+                       .parallel = parallel,
+                       .dispatcher = dispatcher});
+  };
+  add_moe("Ep2", 2, {.expert_model_parallel_size = 2});
+  add_moe("Ep4", 4, {.expert_model_parallel_size = 4});
+  add_moe("Dp2Ep1", 2, {});
+  for (const int64_t etp : {1, 2})
+    add_moe("Tp2SpEp2Etp" + std::to_string(etp), 4,
+            {.tensor_model_parallel_size = 2,
+             .expert_model_parallel_size = 2,
+             .expert_tensor_parallel_size = etp,
+             .sequence_parallel = true});
+  add_moe("Ep2Pp2", 4, {.pipeline_model_parallel_size = 2, .expert_model_parallel_size = 2});
+  add_moe("Ep2Pp2ZbV", 4,
+          {.pipeline_model_parallel_size = 2, .expert_model_parallel_size = 2, .pipeline_schedule = "zb-v"});
+  add_moe("Ep2Edp2Zero1", 4, {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim"});
   cases.push_back({.name = "Gpt2_Dp2Dropout", .num_ranks = 2, .is_gpt2 = true, .has_dropout = true});
   return cases;
 }
