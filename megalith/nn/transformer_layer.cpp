@@ -13,8 +13,12 @@ TransformerLayer::TransformerLayer(const std::string& name, const Options& optio
                   mesh, store),
       attention_(options.attention, mesh, store),
       pre_mlp_norm_(name + ".pre_mlp_layernorm", options.norm, options.attention.hidden_size,
-                    options.norm_eps, mesh, store),
-      mlp_(options.mlp, mesh, store) {}
+                    options.norm_eps, mesh, store) {
+  if (options.moe)
+    moe_.emplace(*options.moe, mesh, store);
+  else
+    mlp_.emplace(options.mlp, mesh, store);
+}
 
 Var TransformerLayer::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
   RngKey rng = context.rng.fold(static_cast<uint64_t>(options_.attention.layer));
@@ -24,7 +28,7 @@ Var TransformerLayer::forward(Tape& tape, const ForwardContext& context, const V
   const Var attended = attention_.forward(tape, context, input_norm_.forward(tape, x));
   const NormResult middle =
       pre_mlp_norm_.forward(tape, dropout(tape, attended, drop, rng.fold("attention")), x);
-  const Var expanded = mlp_.forward(tape, middle.y);
+  const Var expanded = moe_ ? moe_->forward(tape, context, middle.y) : mlp_->forward(tape, middle.y);
   return add(tape, dropout(tape, expanded, drop, rng.fold("mlp")), middle.sum);
 }
 

@@ -1,18 +1,22 @@
 #pragma once
 // defines: TransformerLayer
 
+#include <optional>
+
 #include "megalith/nn/mlp.h"
+#include "megalith/nn/moe/moe_layer.h"
 #include "megalith/nn/norm.h"
 #include "megalith/nn/self_attention.h"
 
 namespace megalith {
 
-/// Pre-norm transformer block: x += attention(norm(x)); x += mlp(norm(x)).
+/// Pre-norm transformer block: x += attention(norm(x)); x += mlp(norm(x)), the MLP dense or of experts.
 class TransformerLayer {
  public:
   struct Options {
     SelfAttention::Options attention;
     Mlp::Options mlp;
+    std::optional<MoeLayer::Options> moe;  ///< in the place of `mlp`
     NormKind norm = NormKind::kLayerNorm;
     double norm_eps = 1e-5;
     double hidden_dropout = 0;
@@ -23,13 +27,17 @@ class TransformerLayer {
   /// x [T, H] -> [T, H]; under sequence parallelism [T / tp, H].
   Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;
 
+  /// Of a layer with experts, else null.
+  Router* router() { return moe_ ? &moe_->router() : nullptr; }
+
  private:
   Options options_;
   const Mesh* mesh_;
   Norm input_norm_;
   SelfAttention attention_;
   Norm pre_mlp_norm_;
-  Mlp mlp_;
+  std::optional<Mlp> mlp_;
+  std::optional<MoeLayer> moe_;
 };
 
 }  // namespace megalith

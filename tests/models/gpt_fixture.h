@@ -1,5 +1,5 @@
 #pragma once
-// defines: llama_config, gpt2_config, ModelRun
+// defines: llama_config, gpt2_config, moe_config, ModelRun
 
 #include <cmath>
 #include <optional>
@@ -40,6 +40,16 @@ inline GptConfig gpt2_config() {
   c.max_position_embeddings = 16;
   c.hidden_dropout = c.attention_dropout = 0;
   c.init_method_std = 0.3;
+  return c;
+}
+
+/// Llama-style; the first layer dense, the second of four experts and a shared one.
+inline GptConfig moe_config() {
+  GptConfig c = llama_config();
+  c.moe.num_experts = 4;
+  c.moe.layer_freq = "[0, 1]";
+  c.moe.ffn_hidden_size = 12;
+  c.moe.shared_expert_intermediate_size = 10;
   return c;
 }
 

@@ -11,6 +11,7 @@ namespace {
 using testing::gpt2_config;
 using testing::llama_config;
 using testing::ModelRun;
+using testing::moe_config;
 
 // (L(w + e v) - L(w - e v)) / 2e against <g, v>. The truncation error is O(e^2) and rounding O(1e-16 / e):
 // with e = 1e-5 both stay below 1e-8 of the loss, which is of order 1.
@@ -76,6 +77,42 @@ TEST(GptGradient, SquaredReluWithoutPositions) {
   config.position_embedding_type = "none";
   ModelRun run(config, DType::kF64);
   expect_gradients_match(run);
+}
+
+TEST(GptGradient, ExpertsBySoftmax) {
+  for (const bool pre_softmax : {false, true}) {
+    GptConfig config = moe_config();
+    config.moe.router_pre_softmax = pre_softmax;
+    config.moe.router_topk_scaling_factor = 1.5;
+    ModelRun run(config, DType::kF64);
+    expect_gradients_match(run);
+  }
+}
+
+TEST(GptGradient, ExpertsBySigmoidInGroups) {
+  GptConfig config = moe_config();
+  config.moe.router_score_function = "sigmoid";
+  config.moe.router_enable_expert_bias = true;
+  config.moe.router_num_groups = 2;
+  config.moe.router_group_topk = 1;
+  ModelRun run(config, DType::kF64);
+  const RouterView router = run.model().routers().at(0);
+  EXPECT_EQ(router.name, "decoder.layers.1.mlp.router");
+  router.state->expert_bias.data<float>()[2] = 0.05f;
+  expect_gradients_match(run);
+}
+
+TEST(GptGradient, ExpertsWithCapacity) {
+  for (const char* policy : {"probs", "position"}) {
+    for (const bool pads : {false, true}) {
+      GptConfig config = moe_config();
+      config.moe.expert_capacity_factor = 0.8;
+      config.moe.token_drop_policy = policy;
+      config.moe.pad_expert_input_to_capacity = pads;
+      ModelRun run(config, DType::kF64);
+      expect_gradients_match(run);
+    }
+  }
 }
 
 TEST(GptGradient, DropoutDrawsTheSameMaskForwardAndBackward) {

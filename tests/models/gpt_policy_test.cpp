@@ -12,6 +12,7 @@ namespace {
 using testing::gpt2_config;
 using testing::llama_config;
 using testing::ModelRun;
+using testing::moe_config;
 
 struct Outcome {
   double loss;
@@ -31,10 +32,12 @@ Outcome outcome(const GptConfig& config, DType dtype, const RecomputePolicy& rec
   return {loss, to_vector<double>(run.parameters().flat_grad()), run.exec().ledger().peak_bytes() - before};
 }
 
-class GptPolicy : public ::testing::TestWithParam<std::tuple<bool, DType>> {
+class GptPolicy : public ::testing::TestWithParam<std::tuple<std::string, DType>> {
  protected:
   GptConfig config() const {
-    GptConfig config = std::get<0>(GetParam()) ? llama_config() : gpt2_config();
+    const std::string& kind = std::get<0>(GetParam());
+    GptConfig config = kind == "Llama" ? llama_config() : kind == "Moe" ? moe_config() : gpt2_config();
+    config.moe.aux_loss_coeff = config.moe.z_loss_coeff = 0.01;
     config.hidden_dropout = config.attention_dropout = 0.1;
     return config;
   }
@@ -66,10 +69,10 @@ TEST_P(GptPolicy, ThreadsChangeNoBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GptPolicy,
-                         ::testing::Combine(::testing::Bool(), ::testing::Values(DType::kF32, DType::kBF16)),
+                         ::testing::Combine(::testing::Values("Llama", "Gpt2", "Moe"),
+                                            ::testing::Values(DType::kF32, DType::kBF16)),
                          [](const auto& instance) {
-                           return std::string(std::get<0>(instance.param) ? "Llama" : "Gpt2") +
-                                  name_of(std::get<1>(instance.param));
+                           return std::get<0>(instance.param) + name_of(std::get<1>(instance.param));
                          });
 
 TEST(GptPolicyMemory, RecomputeHoldsLess) {
@@ -83,7 +86,7 @@ TEST(GptPolicyMemory, RecomputeHoldsLess) {
 }
 
 TEST(GptModel, CountsItsParameters) {
-  for (const GptConfig& config : {llama_config(), gpt2_config()}) {
+  for (const GptConfig& config : {llama_config(), gpt2_config(), moe_config()}) {
     ModelRun run(config, DType::kF32);
     const GptModel& model = run.model();
     EXPECT_EQ(run.parameters().num_elements(), count_gpt_parameters(model.config()).total());

@@ -15,6 +15,9 @@ struct LayoutCase {
   ParallelConfig parallel;
   bool is_gpt2 = false;  ///< biases, learned positions, LayerNorm, tied head; else Llama-style
   bool has_dropout = false;
+  /// Llama-style with experts in every second layer, their losses, biases and a shared expert: "alltoall" or
+  /// "allgather"; empty: dense.
+  std::string dispatcher;
 };
 
 struct LayoutResult {

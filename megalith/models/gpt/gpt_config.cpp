@@ -28,6 +28,10 @@ ActivationKind GptConfig::activation() const {
   return squared_relu ? ActivationKind::kSquaredRelu : ActivationKind::kGelu;
 }
 
+int64_t GptConfig::expert_ffn_size() const {
+  return moe.ffn_hidden_size > 0 ? moe.ffn_hidden_size : ffn_size();
+}
+
 double GptConfig::output_init_std() const {
   return init_method_std / std::sqrt(2.0 * static_cast<double>(num_layers));
 }
@@ -79,6 +83,7 @@ void declare_fields(GptConfig& c, FieldList& f) {
   f.add("init_method_std", c.init_method_std,
         {.help = "standard deviation of the initial weights", .min = 0});
   f.add("bf16", c.bf16, {.help = "bf16 weights and activations, f32 master weights", .main = true});
+  declare_fields(c.moe, f);
 }
 
 void validate(const GptConfig& c) {
@@ -100,6 +105,10 @@ void validate(const GptConfig& c) {
   require(c.rope_low_frequency_factor < c.rope_high_frequency_factor,
           fmt::format("rope_low_frequency_factor {} must be below rope_high_frequency_factor {}",
                       c.rope_low_frequency_factor, c.rope_high_frequency_factor));
+  validate(c.moe, c.num_layers);
+  require(
+      !c.moe.has_experts() || !c.add_bias_linear,
+      fmt::format("num_experts {} needs add_bias_linear false: experts have no biases", c.moe.num_experts));
 }
 
 }  // namespace megalith

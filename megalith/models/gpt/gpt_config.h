@@ -6,6 +6,7 @@
 
 #include "megalith/config/field.h"
 #include "megalith/core/dtype.h"
+#include "megalith/models/gpt/moe_config.h"
 #include "megalith/ops/activation.h"
 #include "megalith/ops/norm.h"
 
@@ -44,6 +45,7 @@ struct GptConfig {
   double attention_dropout = 0.1;
   double init_method_std = 0.02;
   bool bf16 = false;
+  MoeConfig moe;
 
   // What follows from the above.
   int64_t ffn_size() const;      ///< Megatron: 4 H, or int(8 H / 3 / 64) * 64 for SwiGLU
@@ -57,7 +59,8 @@ struct GptConfig {
   }
   ActivationKind activation() const;
   DType dtype() const { return bf16 ? DType::kBF16 : DType::kF32; }
-  double output_init_std() const;  ///< init_method_std / sqrt(2 L): attention projection and fc2
+  int64_t expert_ffn_size() const;  ///< ffn_size() unless given
+  double output_init_std() const;   ///< init_method_std / sqrt(2 L): attention projection and fc2
 };
 
 void declare_fields(GptConfig& config, FieldList& fields);

@@ -11,30 +11,78 @@
 namespace megalith {
 namespace {
 
-TransformerLayer::Options layer_options(const GptConfig& config, int64_t layer, const std::string& name,
-                                        const RotaryTables& rotary) {
-  return {.attention = {.name = name + ".self_attention",
-                        .layer = layer,
-                        .hidden_size = config.hidden_size,
-                        .num_heads = config.num_attention_heads,
-                        .num_query_groups = config.query_groups(),
-                        .head_dim = config.head_dim(),
-                        .has_qkv_bias = config.add_bias_linear || config.add_qkv_bias,
-                        .has_proj_bias = config.add_bias_linear,
-                        .qkv_init_std = config.init_method_std,
-                        .proj_init_std = config.output_init_std(),
-                        .dropout = config.attention_dropout,
-                        .rotary = config.has_rope() ? &rotary : nullptr},
-          .mlp = {.name = name + ".mlp",
+MoeLayer::Options moe_options(const GptConfig& config, const std::string& name, const Mlp::Options& dense) {
+  const MoeConfig& moe = config.moe;
+  const std::string& balancing = moe.router_load_balancing_type;
+  const double scale = moe.router_topk_scaling_factor;
+  MoeLayer::Options options{
+      .router = {.name = name + ".mlp.router",
+                 .hidden_size = config.hidden_size,
+                 .num_experts = moe.num_experts,
+                 .init_std = config.init_method_std,
+                 .route = {.topk = moe.router_topk,
+                           .score = moe.router_score_function == "sigmoid" ? RouterScore::kSigmoid
+                                                                           : RouterScore::kSoftmax,
+                           .pre_softmax = moe.router_pre_softmax,
+                           .num_groups = moe.router_num_groups,
+                           .group_topk = moe.router_group_topk,
+                           .scale = scale > 0 ? scale : 1},
+                 .balancing = balancing == "aux_loss"       ? Router::Balancing::kAuxLoss
+                              : balancing == "seq_aux_loss" ? Router::Balancing::kSequenceAuxLoss
+                                                            : Router::Balancing::kNone,
+                 .aux_loss_coeff = moe.aux_loss_coeff,
+                 .z_loss_coeff = moe.z_loss_coeff,
+                 .has_expert_bias = moe.router_enable_expert_bias,
+                 .bias_update_rate = moe.router_bias_update_rate},
+      .experts = {.name = name + ".mlp.experts",
                   .hidden_size = config.hidden_size,
-                  .ffn_hidden_size = config.ffn_size(),
+                  .ffn_hidden_size = config.expert_ffn_size(),
+                  .num_experts = moe.num_experts,
                   .activation = config.activation(),
-                  .has_bias = config.add_bias_linear,
-                  .fc1_init_std = config.init_method_std,
-                  .fc2_init_std = config.output_init_std()},
-          .norm = config.norm_kind(),
-          .norm_eps = config.norm_epsilon,
-          .hidden_dropout = config.hidden_dropout};
+                  .fc1_init_std = dense.fc1_init_std,
+                  .fc2_init_std = dense.fc2_init_std},
+      .shared_expert = {},
+      .dispatcher =
+          moe.token_dispatcher_type == "allgather" ? DispatcherKind::kAllGather : DispatcherKind::kAllToAll,
+      .capacity_factor = moe.expert_capacity_factor,
+      .pads_to_capacity = moe.pad_expert_input_to_capacity,
+      .drop_policy = moe.token_drop_policy == "position" ? TokenDrop::kPosition : TokenDrop::kProbs};
+  if (moe.shared_expert_intermediate_size > 0) {
+    options.shared_expert = dense;
+    options.shared_expert->name = name + ".mlp.shared_experts";
+    options.shared_expert->ffn_hidden_size = moe.shared_expert_intermediate_size;
+  }
+  return options;
+}
+
+TransformerLayer::Options layer_options(const GptConfig& config, int64_t layer, const std::string& name,
+                                        const RotaryTables& rotary, bool has_experts) {
+  TransformerLayer::Options options{
+      .attention = {.name = name + ".self_attention",
+                    .layer = layer,
+                    .hidden_size = config.hidden_size,
+                    .num_heads = config.num_attention_heads,
+                    .num_query_groups = config.query_groups(),
+                    .head_dim = config.head_dim(),
+                    .has_qkv_bias = config.add_bias_linear || config.add_qkv_bias,
+                    .has_proj_bias = config.add_bias_linear,
+                    .qkv_init_std = config.init_method_std,
+                    .proj_init_std = config.output_init_std(),
+                    .dropout = config.attention_dropout,
+                    .rotary = config.has_rope() ? &rotary : nullptr},
+      .mlp = {.name = name + ".mlp",
+              .hidden_size = config.hidden_size,
+              .ffn_hidden_size = config.ffn_size(),
+              .activation = config.activation(),
+              .has_bias = config.add_bias_linear,
+              .fc1_init_std = config.init_method_std,
+              .fc2_init_std = config.output_init_std()},
+      .moe = {},
+      .norm = config.norm_kind(),
+      .norm_eps = config.norm_epsilon,
+      .hidden_dropout = config.hidden_dropout};
+  if (has_experts) options.moe = moe_options(config, name, options.mlp);
+  return options;
 }
 
 }  // namespace
@@ -78,11 +126,14 @@ GptModel::GptModel(const GptConfig& config, const Layout& layout, Exec& exec, st
                                   .original_positions = config.rope_original_positions},
                                  model_dtype, exec);
   }
+  const std::vector<bool> has_experts = config.moe.expert_layers(config.num_layers);
   for (const GptChunk& spec : chunks) {
     Chunk& chunk = chunks_.emplace_back(Chunk{.spec = spec, .layers = {}});
     for (int64_t layer = spec.first_layer; layer < spec.first_layer + spec.num_layers; ++layer) {
       const std::string name = fmt::format("decoder.layers.{}", layer);
-      chunk.layers.emplace_back(name, layer_options(config, layer, name, rotary_), *mesh_, store_);
+      chunk.layers.emplace_back(
+          name, layer_options(config, layer, name, rotary_, has_experts[static_cast<size_t>(layer)]), *mesh_,
+          store_);
     }
   }
   if (has_head) {
@@ -91,6 +142,23 @@ GptModel::GptModel(const GptConfig& config, const Layout& layout, Exec& exec, st
     output_weight_ = is_tied ? word_embeddings_ : vocabulary_weight("output_layer.weight");
   }
   store_.materialize(exec, model_dtype, layout.divisors);
+  for_each_router([&](Router& router) { router.allocate_state(exec); });
+}
+
+void GptModel::for_each_router(const std::function<void(Router&)>& visit) {
+  for (Chunk& chunk : chunks_)
+    for (TransformerLayer& layer : chunk.layers)
+      if (Router* router = layer.router()) visit(*router);
+}
+
+void GptModel::after_step(Exec& exec) {
+  for_each_router([&](Router& router) { router.after_step(exec); });
+}
+
+std::vector<RouterView> GptModel::routers() {
+  std::vector<RouterView> views;
+  for_each_router([&](Router& router) { views.push_back({router.name(), &router.state()}); });
+  return views;
 }
 
 Var GptModel::embed(Tape& tape, const ForwardContext& context, const Tensor& ids) const {

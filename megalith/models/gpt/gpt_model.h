@@ -1,6 +1,7 @@
 #pragma once
 // defines: GptChunk, GptModel
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -46,6 +47,8 @@ class GptModel : public LanguageModel {
   int64_t max_positions() const override { return config_.max_position_embeddings; }
   KvCache make_cache(int64_t batch, int64_t max_length, Exec& exec) override;
   FlopsPerToken flops_per_token(int64_t seq_length) const override;
+  void after_step(Exec& exec) override;
+  std::vector<RouterView> routers() override;
 
   const GptConfig& config() const { return config_; }
   const Mesh& mesh() const { return *mesh_; }
@@ -56,6 +59,7 @@ class GptModel : public LanguageModel {
     std::vector<TransformerLayer> layers;
   };
 
+  void for_each_router(const std::function<void(Router&)>& visit);
   Var embed(Tape& tape, const ForwardContext& context, const Tensor& ids) const;
   Var run_layers(Tape& tape, const ForwardContext& context, const Chunk& chunk, Var x) const;
   Var token_loss(Tape& tape, const TokenBatch& batch, const Var& x) const;

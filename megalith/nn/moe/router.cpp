@@ -1,0 +1,62 @@
+#include "megalith/nn/moe/router.h"
+
+#include <numeric>
+
+#include "megalith/ops/elementwise.h"
+
+namespace megalith {
+
+Router::Router(const Options& options, const Mesh& mesh, ParameterStore& store)
+    : options_(options),
+      mesh_(&mesh),
+      weight_(&store.add({.name = options.name + ".weight",
+                          .shape = {options.num_experts, options.hidden_size},
+                          .init = Init::normal(options.init_std),
+                          .gradient_is_partial = mesh.is_sequence_parallel()})),
+      state_(std::make_unique<RouterState>()) {}
+
+void Router::allocate_state(Exec& exec) {
+  const OwnerScope scope(exec.ledger(), "routers");
+  if (options_.has_expert_bias) state_->expert_bias = exec.zeros({options_.num_experts}, DType::kF32);
+  state_->tokens_per_expert = exec.zeros({options_.num_experts}, DType::kF64);
+  state_->losses = exec.zeros({2}, DType::kF64);
+}
+
+RouterResult Router::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
+  const int64_t tokens = x.data.dim(0);
+  RouterArgs args{.options = options_.route,
+                  .state = state_.get(),
+                  .balance_coeff = options_.balancing == Balancing::kNone ? 0 : options_.aux_loss_coeff,
+                  .z_coeff = options_.z_loss_coeff,
+                  .loss_scale = context.aux_loss_scale,
+                  .num_sequences = options_.balancing == Balancing::kSequenceAuxLoss ? context.batch : 1};
+  int64_t rows = tokens;
+  if (mesh_->is_sequence_parallel()) {
+    rows *= mesh_->tp().size();
+    args.first_token = mesh_->tp().rank() * tokens;
+    args.token_groups.push_back(&mesh_->tp());
+  }
+  if (mesh_->cp().size() > 1) args.token_groups.push_back(&mesh_->cp());
+  args.tokens_per_sequence = rows / args.num_sequences;
+  return router(tape, x, *weight_, args);
+}
+
+void Router::after_step(Exec& exec) {
+  if (options_.has_expert_bias) {
+    const Tensor& counts = state_->tokens_per_expert;
+    if (mesh_->is_sequence_parallel()) mesh_->tp().all_reduce(counts, ReduceOp::kSum, options_.name);
+    if (mesh_->dp_cp().size() > 1) mesh_->dp_cp().all_reduce(counts, ReduceOp::kSum, options_.name);
+    const std::vector<double> tokens = to_vector<double>(counts);
+    const double mean =
+        std::accumulate(tokens.begin(), tokens.end(), 0.0) / static_cast<double>(tokens.size());
+    std::vector<float> bias = to_vector<float>(state_->expert_bias);
+    for (size_t e = 0; e < bias.size(); ++e) {
+      const int sign = (mean > tokens[e]) - (mean < tokens[e]);
+      bias[e] += static_cast<float>(options_.bias_update_rate * sign);
+    }
+    exec.upload(std::as_bytes(std::span<const float>(bias)), state_->expert_bias);
+  }
+  fill(state_->tokens_per_expert, 0, exec);
+}
+
+}  // namespace megalith

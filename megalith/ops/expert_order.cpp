@@ -1,0 +1,96 @@
+#include "megalith/ops/expert_order.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "megalith/base/math.h"
+#include "megalith/ops/check.h"
+
+namespace megalith {
+namespace {
+
+void check_experts(const char* op, const Tensor& experts, Exec& exec) {
+  MG_CHECK(exec.device().is_cpu(), "{}: mixtures of experts run on the CPU only; the device is {}", op,
+           exec.device().name());
+  MG_CHECK(experts.defined() && experts.rank() == 2, "{}: experts must be [T, k]", op);
+  check_tensor(op, "experts", experts, DType::kI32, experts.shape(), exec);
+  check_contiguous(op, "experts", experts);
+}
+
+Tensor ints(const std::vector<int32_t>& values, const Shape& shape, Exec& exec) {
+  return exec.from_host(std::span<const int32_t>(values), shape);
+}
+
+}  // namespace
+
+Tensor drop_over_capacity(const DropArgs& args, Exec& exec) {
+  constexpr const char* kOp = "drop_over_capacity";
+  check_experts(kOp, args.experts, exec);
+  MG_CHECK(args.capacity >= 0, "{}: capacity is {}", kOp, args.capacity);
+  MG_CHECK(args.probs.shape() == args.experts.shape(), "{}: probs are {}, experts {}", kOp,
+           args.probs.shape().str(), args.experts.shape().str());
+  const int32_t* experts = args.experts.data<int32_t>();
+  std::vector<std::vector<int64_t>> choices(static_cast<size_t>(args.num_experts));
+  for (int64_t i = 0; i < args.experts.numel(); ++i) {
+    MG_CHECK(experts[i] < args.num_experts, "{}: expert {} of {}", kOp, experts[i], args.num_experts);
+    if (experts[i] >= 0) choices[static_cast<size_t>(experts[i])].push_back(i);
+  }
+  const std::vector<double> probs = to_vector<double>(args.probs);
+  std::vector<int32_t> kept(experts, experts + args.experts.numel());
+  for (std::vector<int64_t>& queue : choices) {
+    if (static_cast<int64_t>(queue.size()) <= args.capacity) continue;
+    if (args.policy == TokenDrop::kProbs) {
+      std::stable_sort(queue.begin(), queue.end(), [&](int64_t a, int64_t b) {
+        return probs[static_cast<size_t>(a)] > probs[static_cast<size_t>(b)];
+      });
+    }
+    for (size_t i = static_cast<size_t>(args.capacity); i < queue.size(); ++i)
+      kept[static_cast<size_t>(queue[i])] = -1;
+  }
+  return ints(kept, args.experts.shape(), exec);
+}
+
+ExpertOrder sort_by_expert(const SortArgs& args, Exec& exec) {
+  constexpr const char* kOp = "sort_by_expert";
+  check_experts(kOp, args.experts, exec);
+  MG_CHECK(args.num_experts > 0 && args.first_expert >= 0, "{}: experts {} + {}", kOp, args.first_expert,
+           args.num_experts);
+  const int32_t* experts = args.experts.data<int32_t>();
+  const int64_t num_choices = args.experts.numel(), topk = args.experts.dim(1);
+  const auto held = [&](int64_t choice) {
+    const int64_t expert = experts[choice] - args.first_expert;
+    return experts[choice] >= 0 && expert >= 0 && expert < args.num_experts ? expert : -1;
+  };
+
+  std::vector<int32_t> offsets(static_cast<size_t>(args.num_experts) + 1);
+  for (int64_t i = 0; i < num_choices; ++i)
+    if (const int64_t expert = held(i); expert >= 0) ++offsets[static_cast<size_t>(expert) + 1];
+  for (int64_t e = 0; e < args.num_experts; ++e) {
+    int32_t& count = offsets[static_cast<size_t>(e) + 1];
+    if (args.rows_per_expert > 0) {
+      MG_CHECK(count <= args.rows_per_expert, "{}: expert {} has {} tokens and room for {}", kOp,
+               args.first_expert + e, count, args.rows_per_expert);
+      count = narrow<int32_t>(args.rows_per_expert);
+    }
+    count += offsets[static_cast<size_t>(e)];
+  }
+
+  const int64_t rows = offsets.back();
+  std::vector<int32_t> next(offsets.begin(), offsets.end() - 1);
+  std::vector<int32_t> token_of_row(static_cast<size_t>(rows), -1), choice_of_row(token_of_row);
+  std::vector<int32_t> row_of_choice(static_cast<size_t>(num_choices), -1);
+  for (int64_t i = 0; i < num_choices; ++i) {
+    const int64_t expert = held(i);
+    if (expert < 0) continue;
+    const int32_t row = next[static_cast<size_t>(expert)]++;
+    token_of_row[static_cast<size_t>(row)] = narrow<int32_t>(i / topk);
+    choice_of_row[static_cast<size_t>(row)] = narrow<int32_t>(i);
+    row_of_choice[static_cast<size_t>(i)] = row;
+  }
+  const Tensor to = ints(row_of_choice, args.experts.shape(), exec);
+  return {.tokens = {.from = ints(token_of_row, {rows}, exec), .to = to},
+          .choices = {.from = ints(choice_of_row, {rows}, exec), .to = to.view({num_choices, 1})},
+          .offsets = ints(offsets, {args.num_experts + 1}, exec)};
+}
+
+}  // namespace megalith

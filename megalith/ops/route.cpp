@@ -1,0 +1,140 @@
+#include "megalith/ops/route.h"
+
+#include "megalith/kernels/cpu/route.h"
+#include "megalith/ops/check.h"
+
+namespace megalith {
+namespace {
+
+void check_device(const char* op, const Exec& exec) {
+  MG_CHECK(exec.device().is_cpu(), "{}: mixtures of experts run on the CPU only; the device is {}", op,
+           exec.device().name());
+}
+
+void check_logits(const char* op, const Tensor& logits, const Exec& exec) {
+  check_float(op, "logits", logits, exec);
+  MG_CHECK(logits.dtype() != DType::kBF16 && logits.rank() == 2,
+           "{}: logits are {} {}; allowed: f32 or f64 [T, E]", op, name_of(logits.dtype()),
+           logits.shape().str());
+  check_contiguous(op, "logits", logits);
+}
+
+void check_options(const char* op, const RouteOptions& options, int64_t num_experts) {
+  MG_CHECK(options.topk >= 1 && options.topk <= num_experts, "{}: topk is {}; allowed: 1 to {} experts", op,
+           options.topk, num_experts);
+  if (options.num_groups == 0) return;
+  MG_CHECK(num_experts % options.num_groups == 0 && options.group_topk >= 1 &&
+               options.group_topk <= options.num_groups && options.topk % options.group_topk == 0 &&
+               options.topk / options.group_topk <= num_experts / options.num_groups,
+           "{}: {} of {} groups and {} of {} experts do not fit each other", op, options.group_topk,
+           options.num_groups, options.topk, num_experts);
+}
+
+cpu::RouteShape shape_of(const RouteOptions& options, const Tensor& logits) {
+  return {.dtype = logits.dtype(),
+          .tokens = logits.dim(0),
+          .num_experts = logits.dim(1),
+          .topk = options.topk,
+          .is_sigmoid = options.score == RouterScore::kSigmoid,
+          .pre_softmax = options.pre_softmax,
+          .num_groups = options.num_groups,
+          .group_topk = options.group_topk,
+          .scale = options.scale};
+}
+
+}  // namespace
+
+void route(const RouteArgs& args, Exec& exec) {
+  constexpr const char* kOp = "route";
+  check_device(kOp, exec);
+  check_logits(kOp, args.logits, exec);
+  check_options(kOp, args.options, args.logits.dim(1));
+  const Shape choices{args.logits.dim(0), args.options.topk};
+  check_tensor(kOp, "experts", args.experts, DType::kI32, choices, exec);
+  check_tensor(kOp, "probs", args.probs, args.logits.dtype(), choices, exec);
+  check_contiguous(kOp, "experts", args.experts);
+  check_contiguous(kOp, "probs", args.probs);
+  if (args.expert_bias.defined()) {
+    check_tensor(kOp, "expert_bias", args.expert_bias, DType::kF32, {args.logits.dim(1)}, exec);
+    MG_CHECK(args.options.score == RouterScore::kSigmoid, "route: an expert bias needs sigmoid scores");
+  }
+  cpu::route({.shape = shape_of(args.options, args.logits),
+              .logits = args.logits.raw(),
+              .expert_bias = args.expert_bias.defined() ? args.expert_bias.data<float>() : nullptr,
+              .experts = args.experts.data<int32_t>(),
+              .probs = args.probs.raw()},
+             exec);
+}
+
+void route_backward(const RouteBackwardArgs& args, Exec& exec) {
+  constexpr const char* kOp = "route_backward";
+  check_device(kOp, exec);
+  check_logits(kOp, args.logits, exec);
+  check_options(kOp, args.options, args.logits.dim(1));
+  const Shape choices{args.logits.dim(0), args.options.topk};
+  check_tensor(kOp, "experts", args.experts, DType::kI32, choices, exec);
+  check_tensor(kOp, "d_probs", args.d_probs, args.logits.dtype(), choices, exec);
+  check_tensor(kOp, "d_logits", args.d_logits, args.logits.dtype(), args.logits.shape(), exec);
+  check_contiguous(kOp, "experts", args.experts);
+  check_contiguous(kOp, "d_probs", args.d_probs);
+  check_contiguous(kOp, "d_logits", args.d_logits);
+  cpu::route_backward({.shape = shape_of(args.options, args.logits),
+                       .logits = args.logits.raw(),
+                       .experts = args.experts.data<int32_t>(),
+                       .d_probs = args.d_probs.raw(),
+                       .d_logits = args.d_logits.raw()},
+                      exec);
+}
+
+void router_losses(const RouterLossArgs& args, Exec& exec) {
+  constexpr const char* kOp = "router_losses";
+  check_device(kOp, exec);
+  check_logits(kOp, args.logits, exec);
+  const int64_t num_experts = args.logits.dim(1);
+  MG_CHECK(args.tokens_per_sequence > 0, "router_losses: tokens_per_sequence is {}; it must be positive",
+           args.tokens_per_sequence);
+  const int64_t sequences =
+      (args.first_token + args.logits.dim(0) + args.tokens_per_sequence - 1) / args.tokens_per_sequence;
+  MG_CHECK(args.counts.defined() && args.counts.rank() == 2 && args.counts.dim(0) >= sequences,
+           "router_losses: counts must hold the {} sequences of the tokens", sequences);
+  check_tensor(kOp, "counts", args.counts, DType::kF64, {args.counts.dim(0), num_experts}, exec);
+  check_tensor(kOp, "losses", args.losses, DType::kF64, {2}, exec);
+  check_tensor(kOp, "d_logits", args.d_logits, args.logits.dtype(), args.logits.shape(), exec);
+  check_contiguous(kOp, "d_logits", args.d_logits);
+  cpu::router_losses({.shape = shape_of(args.options, args.logits),
+                      .logits = args.logits.raw(),
+                      .counts = args.counts.data<double>(),
+                      .first_token = args.first_token,
+                      .tokens_per_sequence = args.tokens_per_sequence,
+                      .balance_factor = args.balance_factor,
+                      .z_factor = args.z_factor,
+                      .balance_gradient = args.balance_gradient,
+                      .z_gradient = args.z_gradient,
+                      .losses = args.losses.data<double>(),
+                      .d_logits = args.d_logits.raw()},
+                     exec);
+}
+
+void count_experts(const CountExpertsArgs& args, Exec& exec) {
+  constexpr const char* kOp = "count_experts";
+  check_device(kOp, exec);
+  MG_CHECK(args.experts.defined() && args.counts.defined() && args.counts.rank() == 2,
+           "count_experts: experts [T, k] and counts [B, E] are needed");
+  check_tensor(kOp, "experts", args.experts, DType::kI32, args.experts.shape(), exec);
+  check_tensor(kOp, "counts", args.counts, DType::kF64, args.counts.shape(), exec);
+  const int32_t* experts = args.experts.data<int32_t>();
+  double* counts = args.counts.data<double>();
+  const int64_t topk = args.experts.dim(1), num_experts = args.counts.dim(1);
+  for (int64_t t = 0; t < args.experts.dim(0); ++t) {
+    const int64_t sequence = (args.first_token + t) / args.tokens_per_sequence;
+    MG_CHECK(sequence < args.counts.dim(0), "count_experts: token {} is of sequence {} of {}", t, sequence,
+             args.counts.dim(0));
+    for (int64_t j = 0; j < topk; ++j) {
+      const int32_t expert = experts[t * topk + j];
+      MG_CHECK(expert < num_experts, "count_experts: expert {} of {}", expert, num_experts);
+      if (expert >= 0) counts[sequence * num_experts + expert] += 1;
+    }
+  }
+}
+
+}  // namespace megalith
