@@ -30,10 +30,7 @@ void declare_fields(TrainCommandOptions& c, FieldList& f) {
          .main = true,
          .positional = true});
   f.add("ranks", c.ranks,
-        {.help = "ranks of this process, a thread each, laid out by the options under Parallelism",
-         .min = 1,
-         .max = 1024,
-         .main = true});
+        {.help = "rank threads; --help-all: their layout", .min = 1, .max = 1024, .main = true});
   f.add("print_config", c.print_config,
         {.help = "print the effective recipe to stdout and stop", .main = true});
 }

@@ -9,8 +9,7 @@ void declare_fields(OptimConfig& c, FieldList& f) {
   f.add("min_lr", c.min_lr, {.help = "learning rate at the end of the decay", .min = 0});
   f.add("lr_decay_style", c.lr_decay_style,
         {.help = "shape of the decay",
-         .allowed = {"constant", "linear", "cosine", "WSD", "inverse-square-root"},
-         .main = true});
+         .allowed = {"constant", "linear", "cosine", "WSD", "inverse-square-root"}});
   f.add("lr_decay_iters", c.lr_decay_iters, {.help = "iterations of the decay; 0: train_iters", .min = 0});
   f.add("lr_warmup_iters", c.lr_warmup_iters,
         {.help = "iterations of the linear warm-up", .min = 0, .main = true});

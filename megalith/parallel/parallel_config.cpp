@@ -26,9 +26,9 @@ std::string ParallelConfig::str() const {
 
 void declare_fields(ParallelConfig& c, FieldList& f) {
   f.add("tensor_model_parallel_size", c.tensor_model_parallel_size,
-        {.help = "ranks that share each layer's matrices", .min = 1, .main = true});
+        {.help = "ranks that share each layer's matrices", .min = 1});
   f.add("pipeline_model_parallel_size", c.pipeline_model_parallel_size,
-        {.help = "ranks that share the layers", .min = 1, .main = true});
+        {.help = "ranks that share the layers", .min = 1});
   f.add("context_parallel_size", c.context_parallel_size,
         {.help = "ranks that share each sequence", .min = 1});
   f.add("expert_model_parallel_size", c.expert_model_parallel_size,

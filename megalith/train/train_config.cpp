@@ -25,8 +25,7 @@ void declare_fields(TrainConfig& c, FieldList& f) {
   f.add("device", c.device, {.help = "where to train: auto (a GPU where there is one), cpu, cuda, cuda:N"});
   f.add("num_threads", c.num_threads,
         {.help = "threads of the CPU kernels; 0: OMP_NUM_THREADS or all cores", .min = 0});
-  f.add("eval_interval", c.eval_interval,
-        {.help = "steps between evaluations on the validation split", .min = 1, .main = true});
+  f.add("eval_interval", c.eval_interval, {.help = "steps between evaluations", .min = 1, .main = true});
   f.add("eval_iters", c.eval_iters, {.help = "global batches of one evaluation; 0: none", .min = 0});
   f.add("log_interval", c.log_interval,
         {.help = "steps between lines when stderr is not a terminal", .min = 1});

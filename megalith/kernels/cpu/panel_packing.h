@@ -95,7 +95,8 @@ static void pack_panels(const PackSource<In>& source, T* panels, int64_t panel_s
   for (int64_t k = 0; k < source.depth; ++k) {
     const In* from = source.data + k * source.stride;
     T* to = panels + k * kWidth;
-    for (int64_t j = 0; j < source.width; j += 64 / sizeof(In)) __builtin_prefetch(from + 8 * source.stride + j);
+    for (int64_t j = 0; j < source.width; j += 64 / sizeof(In))
+      __builtin_prefetch(from + 8 * source.stride + j);
     int64_t begin = 0;
     for (; begin + round_to_lanes<T>(kWidth) <= source.width; begin += kWidth, to += panel_stride) {
 #pragma GCC unroll 2
