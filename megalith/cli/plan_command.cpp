@@ -26,18 +26,10 @@ void declare_fields(PlanOptions& c, FieldList& f) {
          .main = true,
          .positional = true});
   f.add("schedule", c.schedule,
-        {.help = "run this pipeline schedule on paper: " + join(schedule_names(), ", ") +
-                 "; default: the recipe's, where it has a pipeline",
-         .value_name = "NAME",
-         .main = true});
+        {.help = "pipeline schedule: " + join(schedule_names(), ", "), .value_name = "NAME", .main = true});
   f.add("num_microbatches", c.num_microbatches,
-        {.help = "for the pipeline schedule; 0: the recipe's, on one data-parallel rank",
-         .min = 0,
-         .main = true});
-  f.add("out", c.out,
-        {.help = "draw the time line of the pipeline schedule, .svg or .png",
-         .value_name = "FILE",
-         .main = true});
+        {.help = "of the schedule; 0: the recipe's", .min = 0, .main = true});
+  f.add("out", c.out, {.help = "draw the schedule: .svg or .png", .value_name = "FILE", .main = true});
 }
 
 void print_row(const char* name, const std::string& value, const std::string& detail = {}) {
