@@ -26,7 +26,7 @@ void declare_fields(PlanOptions& c, FieldList& f) {
          .main = true,
          .positional = true});
   f.add("schedule", c.schedule,
-        {.help = "pipeline schedule: " + join(schedule_names(), ", "), .value_name = "NAME", .main = true});
+        {.help = "pipeline schedule to run on paper", .value_name = "NAME", .main = true});
   f.add("num_microbatches", c.num_microbatches,
         {.help = "of the schedule; 0: the recipe's", .min = 0, .main = true});
   f.add("out", c.out, {.help = "draw the schedule: .svg or .png", .value_name = "FILE", .main = true});
