@@ -5,16 +5,18 @@
 //   llama1b: Llama-style 1.14 G parameters (vocabulary 32,000, hidden 2048, 16 layers, 16 heads, 8 groups,
 //   SwiGLU 8192), sequence 4096, batch 8, on a GPU
 //
-//     OMP_NUM_THREADS=2 bench_train_step [tiny|gpt2|all|llama1b] [f32|bf16]
+//     OMP_NUM_THREADS=2 bench_train_step [tiny|gpt2|all|llama1b] [f32|bf16] [tune FILE]
 //
 // Prints the median step, tokens/s, TFLOP/s, where the time goes, the share of the bare matrix products at
-// the best rate of a large one in the same run, and the peak memory.
+// the best rate of a large one in the same run, and the peak memory. On a GPU, "tune FILE" then times other
+// algorithms for the matrix products of the step, writes the better ones to FILE, and runs the steps again.
 
 #include "megalith/train/train_step.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <string>
 
 #include <sys/resource.h>
@@ -119,7 +121,7 @@ double peak_gib(Exec& exec) {
   return static_cast<double>(usage.ru_maxrss) / (1 << 20);
 }
 
-void run(Case c, DType dtype) {
+void run(Case c, DType dtype, const std::string& tuned_file) {
   const double gflops = gemm_rate(c.device, c.device.is_cuda() ? dtype : DType::kF32);
   c.model.hidden_dropout = c.model.attention_dropout = 0;
   c.model.max_position_embeddings = c.seq;
@@ -142,8 +144,12 @@ void run(Case c, DType dtype) {
                  optim.clip_grad);
 
   int64_t draws = 0;
+  HostBatch drawn;
   const auto random_batch = [&](HostBatch& batch) {
-    if (c.device.is_cuda() && draws > 0) return;  // the step is measured, not the generator
+    if (c.device.is_cuda() && draws > 0) {
+      batch = drawn;  // the step is measured, not the generator
+      return;
+    }
     resize_batch(batch, c.batch, c.seq);
     std::vector<int32_t> text(static_cast<size_t>(c.seq) + 1);
     for (int64_t row = 0; row < c.batch; ++row) {
@@ -154,40 +160,50 @@ void run(Case c, DType dtype) {
       fill_row(batch, row, text, {});
     }
     finish_batch(batch);
+    drawn = batch;
   };
 
-  std::vector<double> step_ms, data_ms, forward_ms, backward_ms, optimizer_ms;
-  for (int i = 0; i < c.steps + 3; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    const StepResult result = step.run(i + 1, 0, random_batch, exec);
-    exec.synchronize();
-    if (i < 3) continue;
-    step_ms.push_back(milliseconds_since(begin));
-    forward_ms.push_back(result.forward_ms);
-    backward_ms.push_back(result.backward_ms);
-    data_ms.push_back(result.data_ms);
-    optimizer_ms.push_back(step_ms.back() - result.data_ms - result.forward_ms - result.backward_ms);
-  }
-  const double ms = median(step_ms);
-  const auto tokens = static_cast<double>(c.batch * c.seq);
-  const double floor_ms = model.flops_per_token(c.seq).true_work * tokens / gflops * 1e-6;
-  const double tflops = model.flops_per_token(c.seq).true_work * tokens / ms * 1e-9;
-  std::printf(
-      "%s %s: %.1f M parameters, %.1f ms/step, %.0f tok/s, %.2f TFLOP/s (%.2f by Megatron's formula); data "
-      "%.1f, "
-      "forward %.1f, backward %.1f, optimizer %.1f ms; matrix products alone at %.0f GFLOP/s: %.1f ms = %.0f "
-      "%%; "
-      "peak %.2f GiB (%.2f GiB in tensors), %s\n",
-      c.name.c_str(), name_of(dtype), static_cast<double>(model.parameters().num_elements()) * 1e-6, ms,
-      tokens / ms * 1e3, tflops, model.flops_per_token(c.seq).megatron * tokens / ms * 1e-9, median(data_ms),
-      median(forward_ms), median(backward_ms), median(optimizer_ms), gflops, floor_ms, 100 * floor_ms / ms,
-      peak_gib(exec), static_cast<double>(exec.ledger().peak_bytes()) / (1 << 30),
-      c.device.is_cuda() ? exec.cuda().limits().name.c_str()
-                         : fmt::format("{} threads, {}", exec.num_threads(), name_of(exec.isa())).c_str());
+  const auto measure = [&] {
+    std::vector<double> step_ms, data_ms, forward_ms, backward_ms, optimizer_ms;
+    for (int i = 0; i < c.steps + 3; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      const StepResult result = step.run(i + 1, 0, random_batch, exec);
+      exec.synchronize();
+      if (i < 3) continue;
+      step_ms.push_back(milliseconds_since(begin));
+      forward_ms.push_back(result.forward_ms);
+      backward_ms.push_back(result.backward_ms);
+      data_ms.push_back(result.data_ms);
+      optimizer_ms.push_back(step_ms.back() - result.data_ms - result.forward_ms - result.backward_ms);
+    }
+    const double ms = median(step_ms);
+    const auto tokens = static_cast<double>(c.batch * c.seq);
+    const double floor_ms = model.flops_per_token(c.seq).true_work * tokens / gflops * 1e-6;
+    const double tflops = model.flops_per_token(c.seq).true_work * tokens / ms * 1e-9;
+    std::printf(
+        "%s %s: %.1f M parameters, %.1f ms/step, %.0f tok/s, %.2f TFLOP/s (%.2f by Megatron's formula); data "
+        "%.1f, "
+        "forward %.1f, backward %.1f, optimizer %.1f ms; matrix products alone at %.0f GFLOP/s: %.1f ms = "
+        "%.0f "
+        "%%; "
+        "peak %.2f GiB (%.2f GiB in tensors), %s\n",
+        c.name.c_str(), name_of(dtype), static_cast<double>(model.parameters().num_elements()) * 1e-6, ms,
+        tokens / ms * 1e3, tflops, model.flops_per_token(c.seq).megatron * tokens / ms * 1e-9,
+        median(data_ms), median(forward_ms), median(backward_ms), median(optimizer_ms), gflops, floor_ms,
+        100 * floor_ms / ms, peak_gib(exec), static_cast<double>(exec.ledger().peak_bytes()) / (1 << 30),
+        c.device.is_cuda() ? exec.cuda().limits().name.c_str()
+                           : fmt::format("{} threads, {}", exec.num_threads(), name_of(exec.isa())).c_str());
+    std::fflush(stdout);
+  };
+  measure();
   if constexpr (kHasCuda) {
     if (c.device.is_cuda()) {
       std::printf("memory by owner:\n%smatrix products:\n%s", exec.ledger().report().c_str(),
                   cuda::describe_gemm_plans(exec).c_str());
+      if (!tuned_file.empty()) {
+        std::ofstream(tuned_file) << cuda::tune_gemm_plans({}, exec);
+        measure();
+      }
     }
   }
   std::fflush(stdout);
@@ -199,7 +215,8 @@ void run(Case c, DType dtype) {
 int main(int argc, char** argv) {
   const std::string which = argc > 1 ? argv[1] : "all";
   const megalith::DType dtype = argc > 2 ? megalith::parse_dtype(argv[2]) : megalith::DType::kF32;
-  if (which == "tiny" || which == "all") megalith::run(megalith::tiny(), dtype);
-  if (which == "gpt2" || which == "all") megalith::run(megalith::gpt2(), dtype);
-  if (which == "llama1b") megalith::run(megalith::llama1b(), dtype);
+  const std::string tuned_file = argc > 4 && std::string(argv[3]) == "tune" ? argv[4] : "";
+  if (which == "tiny" || which == "all") megalith::run(megalith::tiny(), dtype, tuned_file);
+  if (which == "gpt2" || which == "all") megalith::run(megalith::gpt2(), dtype, tuned_file);
+  if (which == "llama1b") megalith::run(megalith::llama1b(), dtype, tuned_file);
 }

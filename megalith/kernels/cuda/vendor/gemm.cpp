@@ -9,8 +9,6 @@
 namespace megalith::cuda {
 namespace {
 
-constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;
-
 // The largest power of two up to 16 that divides the address and the bytes from row to row.
 int alignment_of(const void* data, int64_t stride_bytes) {
   const uint64_t bits = reinterpret_cast<uintptr_t>(data) | static_cast<uint64_t>(stride_bytes) | 16;
@@ -86,9 +84,11 @@ void gemm(const cpu::GemmProblem& p, Exec& exec) {
     beta = 1;
   }
   const cublasLtHandle_t handle = exec.slots().get<CublasLt>().handle();
-  std::unique_ptr<GemmPlan>& plan = exec.slots().get<GemmPlans>()[key_of(p, fuses_bias, beta)];
-  if (plan == nullptr)
-    plan = std::make_unique<GemmPlan>(key_of(p, fuses_bias, beta), handle, kWorkspaceBytes);
+  GemmPlans& all = exec.slots().get<GemmPlans>();
+  if (!all.table) all.table = GemmTable::for_device(cublasLtGetVersion(), exec.cuda().limits().name);
+  const GemmKey key = key_of(p, fuses_bias, beta);
+  std::unique_ptr<GemmPlan>& plan = all.plans[key];
+  if (plan == nullptr) plan = std::make_unique<GemmPlan>(key, *all.table, handle);
   ScratchFrame frame(exec.scratch());
   plan->run({.a = p.a.data,
              .b = p.b.data,
@@ -96,14 +96,14 @@ void gemm(const cpu::GemmProblem& p, Exec& exec) {
              .bias = p.bias,
              .alpha = p.alpha,
              .beta = beta,
-             .workspace = frame.take<std::byte>(kWorkspaceBytes, "gemm workspace"),
+             .workspace = frame.take<std::byte>(kGemmWorkspaceBytes, "gemm workspace"),
              .stream = exec.cuda().stream()},
             handle);
 }
 
 std::string describe_gemm_plans(Exec& exec) {
   std::string text;
-  for (const auto& [key, plan] : exec.slots().get<GemmPlans>()) text += plan->describe() + "\n";
+  for (const auto& [key, plan] : exec.slots().get<GemmPlans>().plans) text += plan->describe() + "\n";
   return text;
 }
 

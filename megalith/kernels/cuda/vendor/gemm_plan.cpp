@@ -1,5 +1,7 @@
 #include "megalith/kernels/cuda/vendor/gemm_plan.h"
 
+#include <cstring>
+
 namespace megalith::cuda {
 namespace {
 
@@ -44,7 +46,7 @@ T get(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_
 
 }  // namespace
 
-GemmPlan::GemmPlan(const GemmKey& key, cublasLtHandle_t handle, int64_t workspace_limit) : key_(key) {
+GemmPlan::GemmPlan(const GemmKey& key, const GemmTable& table, cublasLtHandle_t handle) : key_(key) {
   const bool is_f64 = key.dtype == DType::kF64;
   MG_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation_, is_f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
                                            is_f64 ? CUDA_R_64F : CUDA_R_32F));
@@ -60,21 +62,8 @@ GemmPlan::GemmPlan(const GemmKey& key, cublasLtHandle_t handle, int64_t workspac
                        : row_major(key.dtype, key.k, key.n, key.b_stride);
   c_ = row_major(key.out_dtype, key.m, key.n, key.c_stride);
 
-  cublasLtMatmulPreference_t preference = nullptr;
-  MG_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
-  set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(workspace_limit));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(key.b_alignment));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(key.a_alignment));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(key.c_alignment));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(key.c_alignment));
-  int found = 0;
-  const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle, operation_, b_, a_, c_, c_, preference, 1, &choice_, &found);
-  cublasLtMatmulPreferenceDestroy(preference);
-  MG_CHECK(
-      status == CUBLAS_STATUS_SUCCESS && found > 0,
-      "gemm: cuBLASLt has no algorithm for {} ({}); use sizes and strides that are multiples of 16 bytes",
-      describe(), cublasLtGetStatusString(status));
+  if (const GemmAlgorithm* known = table.find(key); known != nullptr && use(*known, handle)) return;
+  choice_ = ask(1, handle).front();
 }
 
 GemmPlan::~GemmPlan() {
@@ -94,16 +83,74 @@ void GemmPlan::run(const Call& call, cublasLtHandle_t handle) const {
                                  c_, &choice_.algo, call.workspace, choice_.workspaceSize, call.stream));
 }
 
+std::vector<cublasLtMatmulHeuristicResult_t> GemmPlan::ask(int count, cublasLtHandle_t handle) const {
+  cublasLtMatmulPreference_t preference = nullptr;
+  MG_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference));
+  set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kGemmWorkspaceBytes));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(key_.b_alignment));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(key_.a_alignment));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(key_.c_alignment));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(key_.c_alignment));
+  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(count));
+  int found = 0;
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, operation_, b_, a_, c_, c_, preference,
+                                                               count, results.data(), &found);
+  cublasLtMatmulPreferenceDestroy(preference);
+  MG_CHECK(
+      status == CUBLAS_STATUS_SUCCESS && found > 0,
+      "gemm: cuBLASLt has no algorithm for {} ({}); use sizes and strides that are multiples of 16 bytes",
+      describe(), cublasLtGetStatusString(status));
+  results.resize(static_cast<size_t>(found));
+  return results;
+}
+
+std::vector<GemmAlgorithm> GemmPlan::candidates(int count, cublasLtHandle_t handle) const {
+  std::vector<GemmAlgorithm> algorithms;
+  for (const cublasLtMatmulHeuristicResult_t& result : ask(count, handle)) {
+    if (result.state != CUBLAS_STATUS_SUCCESS) continue;
+    GemmAlgorithm& algorithm = algorithms.emplace_back();
+    std::memcpy(algorithm.words.data(), result.algo.data, sizeof algorithm.words);
+  }
+  return algorithms;
+}
+
+bool GemmPlan::use(const GemmAlgorithm& algorithm, cublasLtHandle_t handle) {
+  cublasLtMatmulHeuristicResult_t result{};
+  std::memcpy(result.algo.data, algorithm.words.data(), sizeof algorithm.words);
+  const cublasLtMatmulAlgo_t algo = result.algo;
+  if (cublasLtMatmulAlgoCheck(handle, operation_, b_, a_, c_, c_, &algo, &result) != CUBLAS_STATUS_SUCCESS ||
+      result.workspaceSize > static_cast<size_t>(kGemmWorkspaceBytes)) {
+    return false;
+  }
+  result.algo = algo;  // the check may leave it out
+  choice_ = result;
+  return true;
+}
+
+GemmAlgorithm GemmPlan::algorithm() const {
+  GemmAlgorithm algorithm;
+  std::memcpy(algorithm.words.data(), choice_.algo.data, sizeof algorithm.words);
+  return algorithm;
+}
+
 std::string GemmPlan::describe() const {
+  return fmt::format("{}x{}x{} {}{} {} -> {}{}{}, strides {} {} {}: {}", key_.m, key_.n, key_.k,
+                     key_.transpose_a ? 'T' : 'N', key_.transpose_b ? 'T' : 'N', name_of(key_.dtype),
+                     name_of(key_.out_dtype), key_.has_bias ? " + bias" : "", key_.reads_c ? " + C" : "",
+                     key_.a_stride, key_.b_stride, key_.c_stride, describe_algorithm());
+}
+
+std::string GemmPlan::describe_algorithm() const {
   const cublasLtMatmulAlgo_t& algo = choice_.algo;
   return fmt::format(
-      "{}x{}x{} {}{} {} -> {}{}{}, strides {} {} {}: algorithm {}, tile {}, stages {}, split-k {}, {} waves, "
-      "workspace {}",
-      key_.m, key_.n, key_.k, key_.transpose_a ? 'T' : 'N', key_.transpose_b ? 'T' : 'N', name_of(key_.dtype),
-      name_of(key_.out_dtype), key_.has_bias ? " + bias" : "", key_.reads_c ? " + C" : "", key_.a_stride,
-      key_.b_stride, key_.c_stride, get<int>(algo, CUBLASLT_ALGO_CONFIG_ID),
-      get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_TILE_ID), get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_STAGES_ID),
-      get<int32_t>(algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM), choice_.wavesCount, choice_.workspaceSize);
+      "algorithm {}, tile {}, stages {}, split-k {}, cluster {}, swizzle {}, custom {}, {} waves, workspace "
+      "{}",
+      get<int>(algo, CUBLASLT_ALGO_CONFIG_ID), get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_TILE_ID),
+      get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_STAGES_ID),
+      get<int32_t>(algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM),
+      get<uint16_t>(algo, CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID),
+      get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING),
+      get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION), choice_.wavesCount, choice_.workspaceSize);
 }
 
 }  // namespace megalith::cuda

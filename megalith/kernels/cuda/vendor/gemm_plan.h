@@ -1,31 +1,27 @@
 #pragma once
-// defines: GemmKey, GemmPlan, GemmPlans
+// defines: GemmPlan, GemmPlans
 
-#include <compare>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
-#include "megalith/core/dtype.h"
 #include "megalith/kernels/cuda/vendor/cublaslt.h"
+#include "megalith/kernels/cuda/vendor/gemm_key.h"
+#include "megalith/kernels/cuda/vendor/gemm_table.h"
 
 namespace megalith::cuda {
 
-/// Everything that an algorithm is chosen by.
-struct GemmKey {
-  int64_t m = 0, n = 0, k = 0;
-  int64_t a_stride = 0, b_stride = 0, c_stride = 0;
-  DType dtype = DType::kF32, out_dtype = DType::kF32;
-  bool transpose_a = false, transpose_b = false, has_bias = false, reads_c = false;
-  int a_alignment = 0, b_alignment = 0, c_alignment = 0, bias_alignment = 0;  ///< bytes, 16 at most
-  auto operator<=>(const GemmKey&) const = default;
-};
+/// What cuBLASLt may take beside the operands.
+inline constexpr int64_t kGemmWorkspaceBytes = int64_t{32} << 20;
 
 /// cuBLASLt's descriptors and algorithm for one key. cuBLAS counts by columns: a row-major matrix is its own
 /// transpose there, so C^T = op(B)^T op(A)^T is what it is asked for, with our B in the place of its A.
 class GemmPlan {
  public:
-  GemmPlan(const GemmKey& key, cublasLtHandle_t handle, int64_t workspace_limit);
+  /// Takes the algorithm of the table, or else cuBLASLt's first choice.
+  GemmPlan(const GemmKey& key, const GemmTable& table, cublasLtHandle_t handle);
   ~GemmPlan();
   GemmPlan(const GemmPlan&) = delete;
   GemmPlan& operator=(const GemmPlan&) = delete;
@@ -41,16 +37,30 @@ class GemmPlan {
   };
   void run(const Call& call, cublasLtHandle_t handle) const;
 
+  /// The best `count` by cuBLASLt's own estimate, in its order.
+  std::vector<GemmAlgorithm> candidates(int count, cublasLtHandle_t handle) const;
+  /// False, and nothing changes, when the library does not take the algorithm for this product.
+  bool use(const GemmAlgorithm& algorithm, cublasLtHandle_t handle);
+  GemmAlgorithm algorithm() const;
+
+  const GemmKey& key() const { return key_; }
   int64_t workspace_bytes() const { return static_cast<int64_t>(choice_.workspaceSize); }
   std::string describe() const;
+  std::string describe_algorithm() const;
 
  private:
+  std::vector<cublasLtMatmulHeuristicResult_t> ask(int count, cublasLtHandle_t handle) const;
+
   GemmKey key_;
   cublasLtMatmulDesc_t operation_ = nullptr;
   cublasLtMatrixLayout_t a_ = nullptr, b_ = nullptr, c_ = nullptr;
   cublasLtMatmulHeuristicResult_t choice_{};
 };
 
-using GemmPlans = std::map<GemmKey, std::unique_ptr<GemmPlan>>;
+/// All plans of an Exec.
+struct GemmPlans {
+  std::map<GemmKey, std::unique_ptr<GemmPlan>> plans;
+  std::optional<GemmTable> table;  // read when the first plan is made
+};
 
 }  // namespace megalith::cuda
