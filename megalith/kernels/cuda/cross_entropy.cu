@@ -46,8 +46,10 @@ __device__ inline ExpSum<T> block_exp_sum(ExpSum<T> sum, ExpSum<T>* shared) {
   return sum;
 }
 
-// Half of the largest block: several rows share a multiprocessor, and one's sums hide behind another's reads.
+// Half of the largest block, and registers for three of them: several rows share a multiprocessor, and one's
+// sums hide behind another's reads.
 constexpr int kMaxThreads = 512;
+constexpr int kMinBlocks = 3;
 
 // Calls work(col, vector) for a thread's vectors of a row. Several are read before the first is worked on,
 // which the compiler may not do itself, since work may write to the same row.
@@ -118,7 +120,7 @@ __device__ inline int64_t label_column(const cpu::LogitRows& in, int64_t row) {
 }
 
 template <class T, int kCount>
-__global__ __launch_bounds__(kMaxThreads) void cross_entropy_row(cpu::CrossEntropyRows args) {
+__global__ __launch_bounds__(kMaxThreads, kMinBlocks) void cross_entropy_row(cpu::CrossEntropyRows args) {
   using A = acc_t<T>;
   __shared__ ExpSum<T> shared[kWarp];
   const cpu::LogitRows& in = args.in;
@@ -146,8 +148,8 @@ __global__ __launch_bounds__(kMaxThreads) void cross_entropy_row(cpu::CrossEntro
     statistics = join<T>(args, row);
   }
   const ExpSum<T>& sum = statistics.sum;
-  const double weight = args.loss_weights == nullptr ? 1 : static_cast<const A*>(args.loss_weights)[row];
-  const double scale = weight * args.d_loss;
+  const A weight = args.loss_weights == nullptr ? A(1) : static_cast<const A*>(args.loss_weights)[row];
+  const A scale = weight * static_cast<A>(args.d_loss);
   double exact_loss = static_cast<double>(NAN);
   if (threadIdx.x == 0) {
     if (is_known) {
@@ -158,7 +160,7 @@ __global__ __launch_bounds__(kMaxThreads) void cross_entropy_row(cpu::CrossEntro
   }
   if (d_x == nullptr) return;
   __syncthreads();  // d_logits may be the logits: the label's has been read
-  const A factor = is_known ? static_cast<A>(scale / sum.total) : static_cast<A>(NAN);
+  const A factor = is_known ? scale / sum.total : static_cast<A>(NAN);
   for_each_batch<kCount>(x, begin, step, in.columns, [&](int64_t col, const Vector<T, kCount>& vector) {
     A value[kCount];
     to_acc(vector, value);
@@ -167,11 +169,11 @@ __global__ __launch_bounds__(kMaxThreads) void cross_entropy_row(cpu::CrossEntro
     store_acc(d_x + col, value);
   });
   __syncthreads();
-  if (threadIdx.x == 0 && label >= 0) d_x[label] = from_acc<T>(static_cast<A>(scale * expm1(-exact_loss)));
+  if (threadIdx.x == 0 && label >= 0) d_x[label] = from_acc<T>(scale * static_cast<A>(expm1(-exact_loss)));
 }
 
 template <class T, int kCount>
-__global__ __launch_bounds__(kMaxThreads) void statistics_row(cpu::CrossEntropyStatistics args) {
+__global__ __launch_bounds__(kMaxThreads, kMinBlocks) void statistics_row(cpu::CrossEntropyStatistics args) {
   __shared__ ExpSum<T> shared[kWarp];
   const int64_t row = blockIdx.x;
   const T* x = static_cast<const T*>(args.in.logits) + row * args.in.stride;
