@@ -12,6 +12,8 @@
 
 namespace megalith {
 
+class Tensor;
+
 enum class ReduceOp : uint8_t { kSum, kMax, kMin, kAvg };
 
 enum class CollectiveKind : uint8_t {
@@ -61,9 +63,10 @@ struct Collective {
   CollectiveCall call;
   const std::byte* in = nullptr;
   std::byte* out = nullptr;
-  int from = -1;                         ///< send_recv: the rank received from; call.peer is sent to
-  std::span<const int64_t> send_counts;  ///< all_to_all_v: rows for each rank
-  std::span<const int64_t> recv_counts;  ///< all_to_all_v: rows from each rank
+  int from = -1;                           ///< send_recv: the rank received from; call.peer is sent to
+  std::span<const int64_t> send_counts;    ///< all_to_all_v: rows for each rank
+  std::span<const int64_t> recv_counts;    ///< all_to_all_v: rows from each rank
+  std::array<const Tensor*, 2> tensors{};  ///< of in and out, null for none; valid during the call
 
   size_t block_bytes() const { return static_cast<size_t>(call.count) * size_of(call.dtype); }
 };

@@ -81,13 +81,13 @@ void Communicator::all_reduce(const Tensor& x, ReduceOp op, std::string_view lab
   CollectiveCall call = make_call(CollectiveKind::kAllReduce, x, "x", label);
   call.op = op;
   check_reduction(call);
-  run({.call = call, .in = x.raw(), .out = x.raw()});
+  run({.call = call, .in = x.raw(), .out = x.raw(), .tensors = {&x}});
 }
 
 void Communicator::all_gather(const Tensor& in, const Tensor& out, std::string_view label) {
   const CollectiveCall call = make_call(CollectiveKind::kAllGather, in, "in", label);
   check_whole(call, out, "out", in);
-  run({.call = call, .in = in.raw(), .out = out.raw()});
+  run({.call = call, .in = in.raw(), .out = out.raw(), .tensors = {&in, &out}});
 }
 
 void Communicator::reduce_scatter(const Tensor& in, const Tensor& out, ReduceOp op, std::string_view label) {
@@ -95,14 +95,14 @@ void Communicator::reduce_scatter(const Tensor& in, const Tensor& out, ReduceOp 
   call.op = op;
   check_reduction(call);
   check_whole(call, in, "in", out);
-  run({.call = call, .in = in.raw(), .out = out.raw()});
+  run({.call = call, .in = in.raw(), .out = out.raw(), .tensors = {&in, &out}});
 }
 
 void Communicator::broadcast(const Tensor& x, int root, std::string_view label) {
   CollectiveCall call = make_call(CollectiveKind::kBroadcast, x, "x", label);
   check_rank(call.kind, root, "root");
   call.peer = root;
-  run({.call = call, .in = x.raw(), .out = x.raw()});
+  run({.call = call, .in = x.raw(), .out = x.raw(), .tensors = {&x}});
 }
 
 void Communicator::all_to_all(const Tensor& in, const Tensor& out, std::string_view label) {
@@ -115,7 +115,7 @@ void Communicator::all_to_all(const Tensor& in, const Tensor& out, std::string_v
            size_);
   MG_CHECK(!overlap(in.raw(), in.nbytes(), out.raw(), out.nbytes()), "all_to_all: in and out overlap");
   call.count = in.numel() / size_;
-  run({.call = call, .in = in.raw(), .out = out.raw()});
+  run({.call = call, .in = in.raw(), .out = out.raw(), .tensors = {&in, &out}});
 }
 
 void Communicator::all_to_all_v(const Tensor& in, std::span<const int64_t> send_rows, const Tensor& out,
@@ -129,7 +129,12 @@ void Communicator::all_to_all_v(const Tensor& in, std::span<const int64_t> send_
            row_numel(in), name_of(out.dtype()), row_numel(out));
   MG_CHECK(!overlap(in.raw(), in.nbytes(), out.raw(), out.nbytes()), "all_to_all_v: in and out overlap");
   call.count = row_numel(in);
-  run({.call = call, .in = in.raw(), .out = out.raw(), .send_counts = send_rows, .recv_counts = recv_rows});
+  run({.call = call,
+       .in = in.raw(),
+       .out = out.raw(),
+       .send_counts = send_rows,
+       .recv_counts = recv_rows,
+       .tensors = {&in, &out}});
 }
 
 void Communicator::gather(const Tensor& in, const Tensor& out, int root, std::string_view label) {
@@ -137,7 +142,10 @@ void Communicator::gather(const Tensor& in, const Tensor& out, int root, std::st
   check_rank(call.kind, root, "root");
   call.peer = root;
   if (rank_ == root) check_whole(call, out, "out", in);
-  run({.call = call, .in = in.raw(), .out = rank_ == root ? out.raw() : nullptr});
+  run({.call = call,
+       .in = in.raw(),
+       .out = rank_ == root ? out.raw() : nullptr,
+       .tensors = {&in, rank_ == root ? &out : nullptr}});
 }
 
 void Communicator::scatter(const Tensor& in, const Tensor& out, int root, std::string_view label) {
@@ -145,7 +153,10 @@ void Communicator::scatter(const Tensor& in, const Tensor& out, int root, std::s
   check_rank(call.kind, root, "root");
   call.peer = root;
   if (rank_ == root) check_whole(call, in, "in", out);
-  run({.call = call, .in = rank_ == root ? in.raw() : nullptr, .out = out.raw()});
+  run({.call = call,
+       .in = rank_ == root ? in.raw() : nullptr,
+       .out = out.raw(),
+       .tensors = {rank_ == root ? &in : nullptr, &out}});
 }
 
 void Communicator::send(const Tensor& x, int to, std::string_view label) {
@@ -153,7 +164,7 @@ void Communicator::send(const Tensor& x, int to, std::string_view label) {
   check_rank(call.kind, to, "to");
   MG_CHECK(to != rank_, "send: rank {} cannot send to itself", rank_);
   call.peer = to;
-  run({.call = call, .in = x.raw()});
+  run({.call = call, .in = x.raw(), .tensors = {&x}});
 }
 
 void Communicator::recv(const Tensor& x, int from, std::string_view label) {
@@ -161,7 +172,7 @@ void Communicator::recv(const Tensor& x, int from, std::string_view label) {
   check_rank(call.kind, from, "from");
   MG_CHECK(from != rank_, "recv: rank {} cannot receive from itself", rank_);
   call.peer = from;
-  run({.call = call, .out = x.raw(), .from = from});
+  run({.call = call, .out = x.raw(), .from = from, .tensors = {nullptr, &x}});
 }
 
 void Communicator::send_recv(const Tensor& in, int to, const Tensor& out, int from, std::string_view label) {
@@ -176,7 +187,7 @@ void Communicator::send_recv(const Tensor& in, int to, const Tensor& out, int fr
            to, from);
   MG_CHECK(!overlap(in.raw(), in.nbytes(), out.raw(), out.nbytes()), "send_recv: in and out overlap");
   call.peer = to;
-  run({.call = call, .in = in.raw(), .out = out.raw(), .from = from});
+  run({.call = call, .in = in.raw(), .out = out.raw(), .from = from, .tensors = {&in, &out}});
 }
 
 void Communicator::barrier(std::string_view label) {

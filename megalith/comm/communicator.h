@@ -1,5 +1,5 @@
 #pragma once
-// defines: PeerFailure, Communicator, SplitOptions, make_self_communicator
+// defines: PeerFailure, CommOrder, SplitOptions, Communicator, make_self_communicator
 
 #include <cstdint>
 #include <memory>
@@ -19,10 +19,17 @@ class PeerFailure : public Error {
   using Error::Error;
 };
 
+/// When the operations of a group run, seen from this rank's compute on a GPU. On the CPU both are the same.
+enum class CommOrder : uint8_t {
+  kInline,  ///< between the kernels called before and the kernels called after
+  kBeside,  ///< after the kernels called before, beside those called after until wait()
+};
+
 struct SplitOptions {
   int64_t colour = 0;  ///< ranks of one colour form a group; kNoColour: no group
   int64_t key = 0;     ///< orders the ranks of the new group; equal keys keep the old order
   std::string name;    ///< for messages: "tp", "dp"
+  CommOrder order = CommOrder::kInline;
 
   static constexpr int64_t kNoColour = -1;
 };
@@ -34,8 +41,16 @@ struct SplitOptions {
 /// (integers wrap), bf16 and f16 in f32 with one rounding at the end. kAvg divides the sum by n and needs a
 /// floating type; kMax and kMin pass NaN on. Other operations take every dtype.
 ///
-/// A tensor of the whole may hold the rank's own block of it (in place); other overlaps are errors. On the
-/// CPU an operation is complete when it returns.
+/// A tensor of the whole may hold the rank's own block of it (in place); other overlaps are errors.
+///
+/// On the CPU an operation is complete when it returns. A group on a GPU takes tensors of that GPU, and an
+/// operation is called like a kernel: the host does not wait for it. Host values are uploaded first
+/// (Exec::from_host), or go through the groups of host(). NCCL chooses the order of a sum by the size of the
+/// tensor: all ranks still get the same bits, the same in every run, but not those of the CPU, and bf16 and
+/// f16 sums are rounded at every step.
+///
+/// A group of CommOrder::kBeside works while later kernels compute. Between an operation and wait() nobody
+/// may touch its tensors; the group keeps their memory alive until then.
 ///
 /// `label` says in messages what the tensor is. Errors: wrong arguments throw Error at once, calls that
 /// differ between ranks throw Error naming each rank's call where the backend can see them, and PeerFailure
@@ -69,14 +84,21 @@ class Communicator {
   /// `in` holds n blocks at the root; elsewhere it is not looked at and may be undefined.
   void scatter(const Tensor& in, const Tensor& out, int root, std::string_view label = {});
 
-  /// Messages between two ranks arrive in the order of sending. send may wait for its recv: two ranks that
-  /// exchange tensors use send_recv, which cannot block each other.
+  /// Messages between two ranks arrive in the order of sending. A send waits for nobody, so that ranks may
+  /// send to each other and then receive. On a GPU `x` must keep its values until the peer has them; the
+  /// group keeps its memory alive.
   void send(const Tensor& x, int to, std::string_view label = {});
   void recv(const Tensor& x, int from, std::string_view label = {});
   /// Both at once; `to` and `from` may be this rank itself (a ring of one).
   void send_recv(const Tensor& in, int to, const Tensor& out, int from, std::string_view label = {});
 
+  /// The host waits until all ranks have come here, and have done what they were asked before.
   void barrier(std::string_view label = {});
+  /// The kernels that are called next come after every operation of this group that was called before. Not a
+  /// collective; the host does not wait.
+  virtual void wait() {}
+  /// The same ranks in the same order, for CPU tensors: this group itself where it moves those.
+  virtual Communicator& host() { return *this; }
   /// Collective. Null for kNoColour. The groups share one fate: a failure in any reaches all.
   std::unique_ptr<Communicator> split(const SplitOptions& options);
   /// Makes every operation of this group, and of all groups split from the same root, raise PeerFailure in
