@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "megalith/autograd/tape.h"
+#include "megalith/autograd/residual_stream.h"
 
 namespace megalith {
 
@@ -46,6 +46,17 @@ Var segment(Tape& tape, const std::vector<Var>& inputs, Forward forward) {
   if (!tape.is_recording() || !tape.options().recompute.full) return forward(tape, inputs);
   Tape silent(tape.exec(), {.is_recording = false, .recompute = {}});
   return tape.apply<SegmentNode<Forward>>(forward(silent, inputs).data, tape, inputs, forward);
+}
+
+/// The same for a piece that carries a residual stream on: `forward(Tape&, const ResidualStream&) ->
+/// ResidualStream`. With full recompute the sum is made between segments, so that one tensor is kept.
+template <class Forward>
+ResidualStream segment(Tape& tape, const ResidualStream& stream, Forward forward) {
+  if (!tape.is_recording() || !tape.options().recompute.full) return forward(tape, stream);
+  const auto between_sums = [forward](Tape& inner, const std::vector<Var>& inputs) {
+    return joined(inner, forward(inner, ResidualStream{inputs[0]}));
+  };
+  return {segment(tape, std::vector<Var>{joined(tape, stream)}, between_sums)};
 }
 
 }  // namespace megalith

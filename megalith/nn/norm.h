@@ -4,6 +4,7 @@
 #include <string>
 
 #include "megalith/autograd/functions/norm.h"
+#include "megalith/autograd/residual_stream.h"
 #include "megalith/parallel/mesh.h"
 
 namespace megalith {
@@ -24,10 +25,10 @@ class Norm {
     if (kind == NormKind::kLayerNorm) weights_.bias = add(".bias", Init::zeros());
   }
 
-  Var forward(Tape& tape, const Var& x) const { return norm(tape, x, weights_).y; }
-  /// sum = x + residual, y = norm(sum).
-  NormResult forward(Tape& tape, const Var& x, const Var& residual) const {
-    return add_norm(tape, x, residual, weights_);
+  /// Makes the stream's sum and normalises it.
+  NormResult forward(Tape& tape, const ResidualStream& stream) const {
+    return stream.branch.data.defined() ? add_norm(tape, stream.branch, stream.x, weights_)
+                                        : norm(tape, stream.x, weights_);
   }
 
  private:

@@ -1,6 +1,5 @@
 #include "megalith/nn/transformer_layer.h"
 
-#include "megalith/autograd/functions/add.h"
 #include "megalith/autograd/functions/dropout.h"
 
 namespace megalith {
@@ -20,16 +19,18 @@ TransformerLayer::TransformerLayer(const std::string& name, const Options& optio
     mlp_.emplace(options.mlp, mesh, store);
 }
 
-Var TransformerLayer::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
+ResidualStream TransformerLayer::forward(Tape& tape, const ForwardContext& context,
+                                         const ResidualStream& stream) const {
   RngKey rng = context.rng.fold(static_cast<uint64_t>(options_.attention.layer));
   if (mesh_->is_sequence_parallel()) rng = rng.fold(static_cast<uint64_t>(mesh_->tp().rank()));
   const double drop = context.is_training ? options_.hidden_dropout : 0;
 
-  const Var attended = attention_.forward(tape, context, input_norm_.forward(tape, x));
+  const NormResult input = input_norm_.forward(tape, stream);
+  const Var attended = attention_.forward(tape, context, input.y);
   const NormResult middle =
-      pre_mlp_norm_.forward(tape, dropout(tape, attended, drop, rng.fold("attention")), x);
+      pre_mlp_norm_.forward(tape, {input.sum, dropout(tape, attended, drop, rng.fold("attention"))});
   const Var expanded = moe_ ? moe_->forward(tape, context, middle.y) : mlp_->forward(tape, middle.y);
-  return add(tape, dropout(tape, expanded, drop, rng.fold("mlp")), middle.sum);
+  return {middle.sum, dropout(tape, expanded, drop, rng.fold("mlp"))};
 }
 
 }  // namespace megalith

@@ -24,8 +24,8 @@ class TransformerLayer {
   /// `name` is the prefix of all parameters: "decoder.layers.3".
   TransformerLayer(const std::string& name, const Options& options, const Mesh& mesh, ParameterStore& store);
 
-  /// x [T, H] -> [T, H]; under sequence parallelism [T / tp, H].
-  Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;
+  /// [T, H] -> [T, H]; under sequence parallelism [T / tp, H].
+  ResidualStream forward(Tape& tape, const ForwardContext& context, const ResidualStream& stream) const;
 
   /// Of a layer with experts, else null.
   Router* router() { return moe_ ? &moe_->router() : nullptr; }

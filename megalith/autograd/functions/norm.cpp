@@ -15,14 +15,13 @@ class NormNode : public Node {
         mean_(forward.mean),
         rstd_(forward.rstd),
         x_id_(x_id),
-        residual_id_(residual_id),
-        has_residual_(forward.residual.defined()) {}
+        residual_id_(residual_id) {}
   const char* name() const override { return "norm"; }
 
   void backward_input(Tape& tape) override {
     Exec& exec = tape.exec();
-    const Tensor d_y = tape.take_gradient(has_residual_ ? output(1) : output(0));
-    const Tensor d_sum = has_residual_ ? tape.take_gradient(output(0)) : Tensor();
+    const Tensor d_sum = tape.take_gradient(output(0));
+    const Tensor d_y = tape.take_gradient(output(1));
     if (!d_y.defined()) return pass_on(tape, d_sum);
     Parameter& weight = *weights_.weight;
     const Tensor d_x = exec.empty(x_.shape(), x_.dtype());
@@ -68,7 +67,6 @@ class NormNode : public Node {
   NormWeights weights_;
   Tensor x_, mean_, rstd_;
   ValueId x_id_, residual_id_;
-  bool has_residual_;
 };
 
 NormResult run(Tape& tape, const Var& x, const Var* residual, const NormWeights& weights) {
@@ -90,8 +88,7 @@ NormResult run(Tape& tape, const Var& x, const Var* residual, const NormWeights&
   const Tensor sum = residual != nullptr ? args.sum : x.data;
   if (!tape.is_recording()) return {.sum = {sum}, .y = {args.y}};
   auto& node = tape.record<NormNode>(weights, args, x.id, residual != nullptr ? residual->id : kNoGradient);
-  // Without a residual the stream goes on from x itself, whose gradient the tape adds up.
-  const Var sum_var = residual != nullptr ? tape.output(sum, node) : x;
+  const Var sum_var = tape.output(sum, node);
   const Var y_var = tape.output(args.y, node);
   return {.sum = sum_var, .y = y_var};
 }

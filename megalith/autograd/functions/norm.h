@@ -19,7 +19,8 @@ struct NormResult {
   Var y;    // [T, H]: normalised
 };
 
-/// y = norm(x); sum is x itself.
+/// y = norm(x); sum is x itself, and what goes on from there should go on from sum: its gradient is then
+/// added in the pass of the norm's backward.
 NormResult norm(Tape& tape, const Var& x, const NormWeights& weights);
 
 /// sum = x + residual, y = norm(sum), in one pass.

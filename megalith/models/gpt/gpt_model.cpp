@@ -175,13 +175,14 @@ Var GptModel::embed(Tape& tape, const ForwardContext& context, const Tensor& ids
   return dropout(tape, x, context.is_training ? config_.hidden_dropout : 0, rng);
 }
 
-Var GptModel::run_layers(Tape& tape, const ForwardContext& context, const Chunk& chunk, Var x) const {
+ResidualStream GptModel::run_layers(Tape& tape, const ForwardContext& context, const Chunk& chunk,
+                                    ResidualStream stream) const {
   for (const TransformerLayer& layer : chunk.layers) {
-    x = segment(tape, {x}, [&layer, context](Tape& inner, const std::vector<Var>& inputs) {
-      return layer.forward(inner, context, inputs[0]);
+    stream = segment(tape, stream, [&layer, context](Tape& inner, const ResidualStream& input) {
+      return layer.forward(inner, context, input);
     });
   }
-  return x;
+  return stream;
 }
 
 Var GptModel::token_loss(Tape& tape, const TokenBatch& batch, const Var& x) const {
@@ -193,10 +194,10 @@ Var GptModel::token_loss(Tape& tape, const TokenBatch& batch, const Var& x) cons
 Var GptModel::forward_chunk(Tape& tape, const ForwardContext& context, const TokenBatch& batch, int chunk,
                             const Var& input) {
   const Chunk& part = chunks_[static_cast<size_t>(chunk)];
-  Var x = part.spec.has_embedding ? embed(tape, context, batch.ids) : input;
-  x = run_layers(tape, context, part, x);
-  if (!part.spec.has_head) return x;
-  return token_loss(tape, batch, Linear::whole_input(tape, final_norm_->forward(tape, x), *mesh_));
+  const Var x = part.spec.has_embedding ? embed(tape, context, batch.ids) : input;
+  const ResidualStream stream = run_layers(tape, context, part, {x});
+  if (!part.spec.has_head) return joined(tape, stream);
+  return token_loss(tape, batch, Linear::whole_input(tape, final_norm_->forward(tape, stream).y, *mesh_));
 }
 
 Shape GptModel::boundary_shape(const ForwardContext& context) const {
@@ -213,10 +214,10 @@ Var GptModel::loss(Tape& tape, const ForwardContext& context, const TokenBatch& 
 Var GptModel::hidden(Tape& tape, const ForwardContext& context, const Tensor& ids) {
   MG_CHECK(mesh_->world().size() == 1, "inference runs on one rank; the model is laid out over {}",
            mesh_->world().size());
-  Var x = embed(tape, context, ids);
-  for (const Chunk& chunk : chunks_) x = run_layers(tape, context, chunk, x);
+  ResidualStream stream{embed(tape, context, ids)};
+  for (const Chunk& chunk : chunks_) stream = run_layers(tape, context, chunk, stream);
   if (context.cache != nullptr) context.cache->advance(ids.numel() / context.batch);
-  return final_norm_->forward(tape, x);
+  return final_norm_->forward(tape, stream).y;
 }
 
 Tensor GptModel::head(const Tensor& hidden, Exec& exec) const {

@@ -25,7 +25,7 @@ class GptModel : public LanguageModel {
   struct Layout {
     const Mesh* mesh = nullptr;              ///< null: one rank; must outlive the model
     std::vector<GptChunk> chunks = {};       ///< of this pipeline stage; empty: the whole model
-    ParameterStore::Divisors divisors = {};  ///< for what shares the flat buffers
+    FlatSharing sharing = {};                ///< how data-parallel ranks share the flat buffers
   };
   /// The parameters are allocated and undefined: initialize them or load them. `dtype` overrides
   /// config.dtype().
@@ -57,11 +57,13 @@ class GptModel : public LanguageModel {
   struct Chunk {
     GptChunk spec;
     std::vector<TransformerLayer> layers;
+    std::vector<const UnitUse*> uses;  ///< of the layers
   };
 
   void for_each_router(const std::function<void(Router&)>& visit);
   Var embed(Tape& tape, const ForwardContext& context, const Tensor& ids) const;
-  Var run_layers(Tape& tape, const ForwardContext& context, const Chunk& chunk, Var x) const;
+  ResidualStream run_layers(Tape& tape, const ForwardContext& context, const Chunk& chunk,
+                            ResidualStream stream) const;
   Var token_loss(Tape& tape, const TokenBatch& batch, const Var& x) const;
   /// Final-normed hidden states [T, H]. Inference only.
   Var hidden(Tape& tape, const ForwardContext& context, const Tensor& ids);
@@ -76,6 +78,8 @@ class GptModel : public LanguageModel {
   Parameter* position_embeddings_ = nullptr;
   std::vector<Chunk> chunks_;
   std::optional<Norm> final_norm_;
+  const UnitUse* embedding_use_ = nullptr;
+  const UnitUse* head_use_ = nullptr;
   Parameter* output_weight_ = nullptr;  ///< word_embeddings_ when tied; null on a stage without the head
 };
 
