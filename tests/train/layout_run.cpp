@@ -1,18 +1,12 @@
 #include "tests/train/layout_run.h"
 
-#include <mutex>
-
-#include "megalith/comm/run_ranks.h"
-#include "megalith/data/batch_loader.h"
-#include "megalith/data/build_datasets.h"
-#include "megalith/parallel/data/gradient_sync.h"
-#include "megalith/train/build_model.h"
-#include "megalith/train/train_step.h"
+#include <gtest/gtest.h>
 
 namespace megalith::testing {
 namespace {
 
 constexpr int64_t kGlobalBatch = 8, kSeq = 24, kVocabulary = 96;
+const Vocabulary kTokens{.size = kVocabulary - 5, .eod = 90};
 
 RunConfig config_of(const LayoutCase& layout) {
   RunConfig c;
@@ -32,18 +26,7 @@ RunConfig config_of(const LayoutCase& layout) {
     c.model.add_bias_linear = false;
     c.model.untie_embeddings_and_output_weights = true;
   }
-  if (!layout.dispatcher.empty()) {
-    c.model.moe.num_experts = 8;
-    c.model.moe.layer_freq = "2";
-    c.model.moe.ffn_hidden_size = 16;
-    c.model.moe.shared_expert_intermediate_size = 16;
-    c.model.moe.router_score_function = "sigmoid";
-    c.model.moe.router_enable_expert_bias = true;
-    c.model.moe.router_load_balancing_type = "seq_aux_loss";
-    c.model.moe.aux_loss_coeff = 0.01;
-    c.model.moe.z_loss_coeff = 0.001;
-    c.model.moe.token_dispatcher_type = layout.dispatcher;
-  }
+  c.model.moe = layout.moe;
   c.model.hidden_dropout = c.model.attention_dropout = layout.has_dropout ? 0.1 : 0;
   c.data.mock_data = true;
   c.data.split = "100,0,0";
@@ -53,60 +36,26 @@ RunConfig config_of(const LayoutCase& layout) {
   c.train.train_iters = 100;
   c.train.micro_batch_size = 1;
   c.train.global_batch_size = kGlobalBatch;
-  c.parallel = layout.parallel;
   return c;
-}
-
-void collect_gradients(const ParameterStore& store, std::span<const FlatRange> owned, LayoutResult& result) {
-  for (const auto& parameter : store.parameters()) {
-    std::vector<double>& whole = result.first_gradients[parameter->name()];
-    whole.resize(static_cast<size_t>(parameter->spec.shape.numel()));
-    const std::vector<double> local = to_vector<double>(parameter->main_grad.view({-1}));
-    parameter->spec.visit_runs([&](int64_t first, int64_t begin, int64_t length) {
-      for (int64_t i = 0; i < length; ++i) {
-        const int64_t flat = parameter->flat_begin + begin + i;
-        for (const FlatRange& range : owned)
-          if (flat >= range.begin && flat < range.end)
-            whole[static_cast<size_t>(first + i)] = local[static_cast<size_t>(begin + i)];
-      }
-    });
-  }
 }
 
 }  // namespace
 
-LayoutResult run_layout(const LayoutCase& layout, int num_steps) {
+LayoutRun run_layout(const LayoutCase& layout, int num_steps) {
+  return LayoutRunner(config_of(layout), kTokens, {.num_steps = num_steps})
+      .run(layout.parallel, layout.num_ranks);
+}
+
+void expect_equal_to_one_rank(const LayoutCase& layout) {
   const RunConfig config = config_of(layout);
-  LayoutResult result;
-  std::mutex mutex;
-  run_ranks(layout.num_ranks, [&](Communicator& world) {
-    Exec exec({.num_threads = 1, .seed = 11});
-    const Mesh mesh(world, config.parallel);
-    const auto model = build_model(config.model, mesh, exec);
-    ParameterStore& store = model->parameters();
-    store.initialize(exec);
-    store.allocate_gradients(exec);
-    const std::vector<FlatRange> owned = owned_ranges(store, mesh);
-    AdamW optimizer(store, config.optim, owned, exec);
-    const ParamSchedule schedule(config.optim, {.train_samples = 800, .samples_per_iteration = kGlobalBatch});
-    TrainStep step({.model = model.get(), .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh},
-                   config.train, config.optim.clip_grad);
-    const Datasets datasets = build_datasets(config.data, {800, 0, 0}, {.size = kVocabulary - 5, .eod = 90});
-    BatchLoader loader(datasets[0], {.micro_batch_size = config.train.micro_batch_size,
-                                     .data_parallel_rank = mesh.rank(Axis::kDp),
-                                     .data_parallel_size = mesh.size(Axis::kDp)});
-    for (int i = 0; i < num_steps; ++i) {
-      const StepResult one = step.run(
-          i + 1, i * kGlobalBatch, [&](HostBatch& batch) { loader.next(batch); }, exec);
-      model->after_step(exec);
-      const std::lock_guard lock(mutex);
-      if (i == 0) collect_gradients(store, owned, result);
-      if (world.rank() != 0) continue;
-      result.losses.push_back(one.loss);
-      result.grad_norms.push_back(one.grad_norm);
-    }
-  });
-  return result;
+  const LayoutRunner runner(config, kTokens, {.num_steps = 10});
+  const LayoutRun expected = runner.run({}, 1);
+  const LayoutRun actual = runner.run(layout.parallel, layout.num_ranks);
+  EXPECT_LT(expected.losses.back(), expected.losses.front());
+  const LayoutDeviation deviation = compare_layouts(expected, actual, layout_tolerance(config));
+  EXPECT_TRUE(deviation.is_ok()) << deviation.where << ": " << deviation.worst << ", allowed "
+                                 << deviation.allowed;
+  ::testing::Test::RecordProperty("share_of_allowed", fmt::format("{:.3f}", deviation.share()));
 }
 
 std::vector<LayoutCase> layout_cases() {
@@ -153,26 +102,6 @@ std::vector<LayoutCase> layout_cases() {
        .data_parallel_sharding_strategy = "optim"});
   add("Tp2Pp2Dp2OtherOrder", 8,
       {.tensor_model_parallel_size = 2, .pipeline_model_parallel_size = 2, .rank_order = "tp-cp-ep-pp-dp"});
-  const auto add_moe = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel) {
-    for (const std::string dispatcher : {"alltoall", "allgather"})
-      cases.push_back({.name = "Moe_" + dispatcher + "_" + name,
-                       .num_ranks = num_ranks,
-                       .parallel = parallel,
-                       .dispatcher = dispatcher});
-  };
-  add_moe("Ep2", 2, {.expert_model_parallel_size = 2});
-  add_moe("Ep4", 4, {.expert_model_parallel_size = 4});
-  add_moe("Dp2Ep1", 2, {});
-  for (const int64_t etp : {1, 2})
-    add_moe("Tp2SpEp2Etp" + std::to_string(etp), 4,
-            {.tensor_model_parallel_size = 2,
-             .expert_model_parallel_size = 2,
-             .expert_tensor_parallel_size = etp,
-             .sequence_parallel = true});
-  add_moe("Ep2Pp2", 4, {.pipeline_model_parallel_size = 2, .expert_model_parallel_size = 2});
-  add_moe("Ep2Pp2ZbV", 4,
-          {.pipeline_model_parallel_size = 2, .expert_model_parallel_size = 2, .pipeline_schedule = "zb-v"});
-  add_moe("Ep2Edp2Zero1", 4, {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim"});
   cases.push_back({.name = "Gpt2_Dp2Dropout", .num_ranks = 2, .is_gpt2 = true, .has_dropout = true});
   return cases;
 }

@@ -1,11 +1,10 @@
 #pragma once
-// defines: LayoutCase, LayoutResult, run_layout, layout_cases
+// defines: LayoutCase, run_layout, expect_equal_to_one_rank, layout_cases
 
-#include <map>
 #include <string>
 #include <vector>
 
-#include "megalith/parallel/parallel_config.h"
+#include "megalith/train/layout_run.h"
 
 namespace megalith::testing {
 
@@ -15,20 +14,16 @@ struct LayoutCase {
   ParallelConfig parallel;
   bool is_gpt2 = false;  ///< biases, learned positions, LayerNorm, tied head; else Llama-style
   bool has_dropout = false;
-  /// Llama-style with experts in every second layer, their losses, biases and a shared expert: "alltoall" or
-  /// "allgather"; empty: dense.
-  std::string dispatcher;
-};
-
-struct LayoutResult {
-  std::vector<double> losses, grad_norms;
-  /// Of the first step, before clipping, put together from the shards. By parameter.
-  std::map<std::string, std::vector<double>> first_gradients;
+  MoeConfig moe = {};  ///< of a Llama-style model
 };
 
 /// Trains a small f32 model on fixed tokens: global batch 8, microbatches of 1.
-LayoutResult run_layout(const LayoutCase& layout, int num_steps);
+LayoutRun run_layout(const LayoutCase& layout, int num_steps);
 
+/// Losses, norms and gradients of ten steps.
+void expect_equal_to_one_rank(const LayoutCase& layout);
+
+/// Layouts of dense models.
 std::vector<LayoutCase> layout_cases();
 
 }  // namespace megalith::testing

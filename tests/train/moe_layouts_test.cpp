@@ -1,0 +1,161 @@
+// Mixtures of experts on layouts of ranks compute what one rank computes. Where two experts of a token score
+// alike, the order of sums could choose between them; the seed and widths here leave room between the scores.
+#include <gtest/gtest.h>
+
+#include "tests/train/layout_run.h"
+
+namespace megalith {
+namespace {
+
+using testing::LayoutCase;
+
+// DeepSeek-V3's form: sigmoid scores, a bias on the choice, a loss by sequence, a shared expert.
+MoeConfig by_sigmoid() {
+  MoeConfig c;
+  c.num_experts = 8;
+  c.layer_freq = "2";
+  c.ffn_hidden_size = 16;
+  c.shared_expert_intermediate_size = 16;
+  c.router_score_function = "sigmoid";
+  c.router_enable_expert_bias = true;
+  c.router_load_balancing_type = "seq_aux_loss";
+  c.aux_loss_coeff = 0.01;
+  c.z_loss_coeff = 0.001;
+  return c;
+}
+
+// Mixtral's form: softmax over the chosen, a loss by microbatch.
+MoeConfig by_softmax() {
+  MoeConfig c;
+  c.num_experts = 8;
+  c.layer_freq = "([0]*2+[1]*6)";
+  c.ffn_hidden_size = 16;
+  c.aux_loss_coeff = 0.01;
+  return c;
+}
+
+// Every rank sends an expert at most as many of its own tokens: the same ones on all layouts that do not
+// share the tokens of a microbatch.
+MoeConfig with_capacity(double factor, const std::string& drop_policy) {
+  MoeConfig c = by_softmax();
+  c.expert_capacity_factor = factor;
+  c.token_drop_policy = drop_policy;
+  return c;
+}
+
+std::vector<LayoutCase> moe_cases() {
+  std::vector<LayoutCase> cases;
+  const auto add_both = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel,
+                            MoeConfig moe) {
+    for (const std::string dispatcher : {"alltoall", "allgather"}) {
+      moe.token_dispatcher_type = dispatcher;
+      cases.push_back(
+          {.name = name + "_" + dispatcher, .num_ranks = num_ranks, .parallel = parallel, .moe = moe});
+    }
+  };
+  const auto ep = [](int64_t size) { return ParallelConfig{.expert_model_parallel_size = size}; };
+  const auto tp2_ep2 = [](int64_t etp) {
+    return ParallelConfig{.tensor_model_parallel_size = 2,
+                          .expert_model_parallel_size = 2,
+                          .expert_tensor_parallel_size = etp,
+                          .sequence_parallel = true};
+  };
+  const auto pp2_ep2 = [](const std::string& schedule) {
+    return ParallelConfig{
+        .pipeline_model_parallel_size = 2, .expert_model_parallel_size = 2, .pipeline_schedule = schedule};
+  };
+  add_both("Ep2", 2, ep(2), by_sigmoid());
+  add_both("Ep4", 4, ep(4), by_sigmoid());
+  add_both("Ep4_softmax", 4, ep(4), by_softmax());
+  add_both("Dp2Ep1", 2, {}, by_sigmoid());
+  add_both("Tp2SpEp2Etp1", 4, tp2_ep2(1), by_sigmoid());
+  add_both("Tp2SpEp2Etp2", 4, tp2_ep2(2), by_sigmoid());
+  add_both("Tp2SpEp2Etp2_softmax", 4, tp2_ep2(2), by_softmax());
+  add_both("Ep2Pp2", 4, pp2_ep2("1f1b"), by_sigmoid());
+  add_both("Ep2Pp2ZbV", 4, pp2_ep2("zb-v"), by_sigmoid());
+  add_both("Ep2Edp2Zero1", 4, {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim"},
+           by_sigmoid());
+
+  const auto add = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel,
+                       const MoeConfig& moe) {
+    cases.push_back({.name = name, .num_ranks = num_ranks, .parallel = parallel, .moe = moe});
+  };
+  for (const std::string schedule : {"gpipe", "interleaved", "dualpipev"})
+    add("Ep2Pp2_" + schedule, 4, pp2_ep2(schedule), by_softmax());
+  add("Ep2Pp2_zbh1", 4, pp2_ep2("zb-h1"), by_softmax());
+  for (const std::string kind : {"p2p", "a2a", "all_gather"})
+    add("Ep2Cp2_" + kind, 2,
+        {.context_parallel_size = 2, .expert_model_parallel_size = 2, .cp_comm_type = kind}, by_sigmoid());
+  add("Ep4Cp2_softmax", 4, {.context_parallel_size = 2, .expert_model_parallel_size = 4}, by_softmax());
+  add("Ep2Etp1Tp2SpCp2Zero1", 8,
+      {.tensor_model_parallel_size = 2,
+       .context_parallel_size = 2,
+       .expert_model_parallel_size = 2,
+       .expert_tensor_parallel_size = 1,
+       .sequence_parallel = true,
+       .data_parallel_sharding_strategy = "optim"},
+      by_sigmoid());
+  add("Ep2Etp2Tp2SpPp2Interleaved", 8,
+      {.tensor_model_parallel_size = 2,
+       .pipeline_model_parallel_size = 2,
+       .expert_model_parallel_size = 2,
+       .sequence_parallel = true,
+       .pipeline_schedule = "interleaved"},
+      by_sigmoid());
+  for (const std::string policy : {"probs", "position"}) {
+    MoeConfig moe = with_capacity(policy == "probs" ? 1.5 : 1, policy);
+    add("Ep2_capacity_" + policy, 2, ep(2), moe);
+    moe.pad_expert_input_to_capacity = true;
+    add("Ep2_padded_" + policy, 2, ep(2), moe);
+    add("Ep2Pp2_padded_" + policy, 4, pp2_ep2("1f1b"), moe);
+  }
+  return cases;
+}
+
+class MoeLayouts : public ::testing::TestWithParam<LayoutCase> {};
+
+TEST_P(MoeLayouts, TenStepsEqualOneRank) {
+  testing::expect_equal_to_one_rank(GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MoeLayouts, ::testing::ValuesIn(moe_cases()),
+                         [](const auto& instance) { return instance.param.name; });
+
+// What the comparison above would say of a run that is slightly wrong.
+TEST(CompareLayouts, SeesAWrongGradientAndAWrongLoss) {
+  const LayoutCase layout{.name = "", .moe = by_softmax()};
+  const LayoutRun run = testing::run_layout(layout, 2);
+  constexpr double kTolerance = 1e-5;
+  EXPECT_EQ(compare_layouts(run, run, kTolerance).worst, 0);
+
+  LayoutRun wrong = run;
+  const std::string expert = "decoder.layers.2.mlp.experts.linear_fc1.weight3";
+  for (float& value : wrong.first_gradients.at(expert)) value *= 1.0001f;
+  LayoutDeviation deviation = compare_layouts(run, wrong, kTolerance);
+  EXPECT_FALSE(deviation.is_ok());
+  EXPECT_EQ(deviation.where, "gradient of " + expert);
+  EXPECT_NEAR(deviation.worst, 1e-4, 1e-6);
+
+  wrong = run;
+  wrong.losses[1] *= 1.001;
+  EXPECT_EQ(compare_layouts(run, wrong, kTolerance).where, "loss of step 2");
+  wrong.losses[1] = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_FALSE(compare_layouts(run, wrong, kTolerance).is_ok());
+
+  wrong = run;
+  wrong.first_gradients.erase(expert);
+  EXPECT_FALSE(compare_layouts(run, wrong, kTolerance).is_ok());
+  EXPECT_FALSE(compare_layouts(wrong, run, kTolerance).is_ok());
+
+  MoeConfig other = by_softmax();
+  other.aux_loss_coeff *= 1.01;
+  const LayoutRun otherwise = testing::run_layout({.name = "", .moe = other}, 1);
+  EXPECT_FALSE(compare_layouts({.losses = {run.losses[0]},
+                                .grad_norms = {run.grad_norms[0]},
+                                .first_gradients = run.first_gradients},
+                               otherwise, kTolerance)
+                   .is_ok());
+}
+
+}  // namespace
+}  // namespace megalith
