@@ -1,5 +1,6 @@
 # The CUDA toolkit, where MEGALITH_CUDA is on: language, flags, libraries. MEGALITH_CUDA_ARCHITECTURES in the form of
 # CMAKE_CUDA_ARCHITECTURES; 90a is Hopper (H100, H200).
+set(MEGALITH_NCCL_ABSENT nccl_[a-z_]+)
 if(NOT MEGALITH_CUDA)
   return()
 endif()
@@ -34,3 +35,16 @@ set(MEGALITH_CUDA_FLAGS $<$<COMPILE_LANGUAGE:CUDA>:
 set(MEGALITH_CUDA_RUNTIME CUDA::cudart_static)
 include(cudnn_frontend)
 set(MEGALITH_CUDA_LIBRARIES CUDA::cublasLt cudnn_frontend)
+
+# Several GPUs; comm/nccl_x.cpp or comm/without_nccl.cpp is compiled.
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_library(NCCL_LIBRARY NAMES nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+  add_library(nccl INTERFACE)
+  target_include_directories(nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+  target_link_libraries(nccl INTERFACE ${NCCL_LIBRARY})
+  set(MEGALITH_NCCL nccl)
+  set(MEGALITH_NCCL_ABSENT without_nccl)
+else()
+  message(STATUS "NCCL is not installed: a run has one GPU")
+endif()

@@ -104,6 +104,10 @@ class Communicator {
   /// Makes every operation of this group, and of all groups split from the same root, raise PeerFailure in
   /// all ranks, also where ranks wait already. The first reason is kept.
   virtual void abort(const std::string& reason) = 0;
+  /// Whether any rank did that, as far as this one knows. Any thread may ask, and may call abort().
+  virtual bool is_aborted() const = 0;
+  /// The ranks are threads of one process.
+  virtual bool is_one_process() const { return false; }
 
  protected:
   Communicator(int rank, int size, std::string name, DeviceKind device)

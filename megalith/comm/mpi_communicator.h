@@ -21,6 +21,7 @@ class MpiCommunicator final : public Communicator {
         group_(std::move(group)) {}
 
   void abort(const std::string& reason) override { world_->abort(reason); }
+  bool is_aborted() const override { return world_->hears_of_failure(); }
 
  private:
   void run(const Collective& collective) override;

@@ -54,6 +54,12 @@ void MpiWorld::abort(const std::string& reason) {
   fail_with(rank_, reason.empty() ? "no reason given" : reason);
 }
 
+bool MpiWorld::hears_of_failure() {
+  const Lock lock(mutex_);
+  poll();
+  return failure_.has_value();
+}
+
 void MpiWorld::fail_with(int rank, const std::string& reason) {
   if (failure_ || is_settled_) return;
   failure_ = Failure{rank, reason};

@@ -79,6 +79,8 @@ class MpiWorld {
   /// Ends all operations of all ranks. The first reason is kept.
   void abort(const std::string& reason);
   std::optional<Failure> failure() const;
+  /// failure(), after a look at what the other ranks have to say.
+  bool hears_of_failure();
 
   /// Waits until all ranks are here and all that was sent has gone; afterwards everybody knows whether the
   /// run failed. Kills the job when ranks do not come within the grace after a failure.

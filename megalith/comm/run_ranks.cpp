@@ -30,17 +30,21 @@ class FirstError {
 void run_rank(const std::shared_ptr<ThreadGroup>& group, int rank, FirstError& first_error,
               const std::function<void(Communicator&)>& body) {
   ThreadWorld& world = group->world();
+  // What a rank throws after another has failed follows from that: results of a GPU whose operations were cut
+  // short are of no meaning.
+  const auto end = [&](const std::string& reason) {
+    world.abort(rank, reason);
+    if (world.failure()->rank == rank) first_error.keep(std::current_exception());
+  };
   try {
     ThreadCommunicator comm(group, rank);
     body(comm);
   } catch (const PeerFailure&) {
     // Follows from what another rank keeps.
   } catch (const std::exception& error) {
-    first_error.keep(std::current_exception());
-    world.abort(rank, error.what());
+    end(error.what());
   } catch (...) {
-    first_error.keep(std::current_exception());
-    world.abort(rank, "an exception of an unknown type");
+    end("an exception of an unknown type");
   }
   world.leave(rank);
 }

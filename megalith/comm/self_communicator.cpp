@@ -14,6 +14,8 @@ class SelfCommunicator final : public Communicator {
   void abort(const std::string& reason) override {
     if (abort_reason_->empty()) *abort_reason_ = reason.empty() ? "no reason given" : reason;
   }
+  bool is_aborted() const override { return !abort_reason_->empty(); }
+  bool is_one_process() const override { return true; }
 
  private:
   void run(const Collective& c) override {

@@ -20,6 +20,8 @@ class ThreadCommunicator final : public Communicator {
         inputs_(static_cast<size_t>(size())) {}
 
   void abort(const std::string& reason) override;
+  bool is_aborted() const override { return group_->world().is_aborted(); }
+  bool is_one_process() const override { return true; }
 
  private:
   void run(const Collective& collective) override;

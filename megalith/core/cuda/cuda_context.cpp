@@ -52,6 +52,9 @@ CudaContext::CudaContext(int device_index) {
   MG_CUDA_CHECK(cudaSetDevice(device_index));
   limits_ = limits_of(device_index);
   MG_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  int lowest = 0, highest = 0;
+  MG_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
+  MG_CUDA_CHECK(cudaStreamCreateWithPriority(&comm_stream_, cudaStreamNonBlocking, highest));
   MG_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&staging_), 2 * kHalfBytes));
   for (CUevent_st*& event : half_is_read_)
     MG_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
@@ -60,8 +63,10 @@ CudaContext::CudaContext(int device_index) {
 CudaContext::~CudaContext() {
   // Nothing may be thrown here, and nothing can be done about a failure.
   cudaStreamSynchronize(stream_);
+  cudaStreamSynchronize(comm_stream_);
   for (CUevent_st* event : half_is_read_) cudaEventDestroy(event);
   cudaFreeHost(staging_);
+  cudaStreamDestroy(comm_stream_);
   cudaStreamDestroy(stream_);
 }
 

@@ -22,8 +22,9 @@ struct CudaLimits {
   int64_t memory_bytes = 0;
 };
 
-/// One rank's hold on a GPU: its stream, on which everything runs in order, and pinned memory through which
-/// host values travel. Made in the rank's thread, whose current device it sets.
+/// One rank's hold on a GPU: its stream, on which everything runs in order, a second one for communication
+/// beside it, and pinned memory through which host values travel. Made in the rank's thread, whose current
+/// device it sets.
 class CudaContext {
  public:
   /// Throws Error when there is no such GPU, no driver, or one too old for this build.
@@ -33,6 +34,9 @@ class CudaContext {
   CudaContext& operator=(const CudaContext&) = delete;
 
   CUstream_st* stream() const { return stream_; }
+  /// Of high priority: its small kernels start before the next large one of stream(). The two know of each
+  /// other by events alone.
+  CUstream_st* comm_stream() const { return comm_stream_; }
   const CudaLimits& limits() const { return limits_; }
 
   /// Copies host values behind what is on the stream, and may return before the copy is done: `from` may
@@ -50,6 +54,7 @@ class CudaContext {
 
   CudaLimits limits_;
   CUstream_st* stream_ = nullptr;
+  CUstream_st* comm_stream_ = nullptr;
   std::byte* staging_ = nullptr;
   CUevent_st* half_is_read_[2] = {};
   int half_ = 0;

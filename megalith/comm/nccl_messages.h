@@ -1,0 +1,29 @@
+#pragma once
+// defines: NcclMessages, make_peer_copies, make_nccl_links
+
+#include <memory>
+
+#include "megalith/comm/nccl_rank.h"
+
+namespace megalith {
+
+/// How send and recv of a group of GPUs travel. A send occupies `stream` with nothing but events, waits for
+/// nobody, and keeps the memory of its tensor until the peer has it.
+class NcclMessages {
+ public:
+  virtual ~NcclMessages() = default;
+  virtual void send(const Collective& message, CUstream_st* stream) = 0;
+  virtual void receive(const Collective& message, CUstream_st* stream) = 0;
+};
+
+/// Between rank threads: the sender hands over through the host group where the tensor lies, and an event
+/// that says when it is ready; the receiver's stream waits for the event and copies. The receiver's host
+/// waits until the sender's has come to the send.
+std::unique_ptr<NcclMessages> make_peer_copies(NcclRank& owner, Communicator& host);
+
+/// Between processes: NCCL, with a communicator of two ranks and a stream for each direction to the next and
+/// to the previous rank of the group; messages to other ranks are errors. The first message of a rank waits
+/// for the first one of every rank of the group.
+std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host);
+
+}  // namespace megalith

@@ -1,0 +1,107 @@
+#include "megalith/comm/nccl_rank.h"
+
+#include <cstring>
+#include <exception>
+
+#include "megalith/comm/nccl_check.h"
+#include "megalith/core/cuda/check.h"
+
+namespace megalith {
+namespace {
+
+int current_device() {
+  int device = 0;
+  MG_CUDA_CHECK(cudaGetDevice(&device));
+  return device;
+}
+
+}  // namespace
+
+NcclRank::NcclRank(Communicator& host, CudaContext& cuda, const NcclOptions& options)
+    : host_(&host),
+      cuda_(&cuda),
+      num_exceptions_(std::uncaught_exceptions()),
+      watch_(
+          host, current_device(), options,
+          {.find_error = [this] { return find_error(); }, .end_operations = [this] { end_operations(); }}) {}
+
+NcclRank::~NcclRank() {
+  // Nothing may be thrown here, and nothing can be done about a failure.
+  if (std::uncaught_exceptions() > num_exceptions_) end_operations();
+  if (!watch_.has_failed() && !is_ended_) {
+    cudaStreamSynchronize(cuda_->stream());
+    cudaStreamSynchronize(cuda_->comm_stream());
+  }
+  const std::lock_guard lock(comms_mutex_);
+  if (is_ended_) return;
+  is_ended_ = true;
+  for (ncclComm_t comm : comms_) ncclCommDestroy(comm);
+  comms_.clear();
+}
+
+void NcclRank::reach_peers() {
+  const int64_t own = current_device();
+  const std::vector<int64_t> devices = host_numbers_.gather(*host_, {&own, 1});
+  for (size_t rank = 0; rank < devices.size(); ++rank) {
+    if (static_cast<int>(rank) == host_->rank()) continue;
+    MG_CHECK(devices[rank] != own, "ranks {} and {} are both on cuda:{}; each rank needs a GPU of its own",
+             host_->rank(), rank, own);
+    int can_reach = 0;
+    MG_CUDA_CHECK(
+        cudaDeviceCanAccessPeer(&can_reach, static_cast<int>(own), static_cast<int>(devices[rank])));
+    if (can_reach == 0) continue;  // copies then go through the host
+    const cudaError_t error = cudaDeviceEnablePeerAccess(static_cast<int>(devices[rank]), 0);
+    if (error == cudaErrorPeerAccessAlreadyEnabled)
+      cudaGetLastError();
+    else
+      MG_CUDA_CHECK(error);
+  }
+}
+
+ncclComm_t NcclRank::open(Communicator& host, const std::vector<int>& world_ranks, CommOrder order) {
+  const auto known = opened_.find({order, world_ranks});
+  if (known != opened_.end()) return known->second;
+  static_assert(sizeof(ncclUniqueId) % sizeof(int64_t) == 0);
+  ncclUniqueId id;
+  std::memset(&id, 0, sizeof id);
+  if (host.rank() == 0) MG_NCCL_CHECK(ncclGetUniqueId(&id));
+  const Tensor shared = host_numbers_.make(sizeof id / sizeof(int64_t));
+  std::memcpy(shared.raw(), &id, sizeof id);
+  host.broadcast(shared, 0, "NCCL's id");
+  std::memcpy(&id, shared.raw(), sizeof id);
+  ncclComm_t comm = nullptr;
+  MG_NCCL_CHECK(ncclCommInitRank(&comm, host.size(), id, host.rank()));
+  opened_[{order, world_ranks}] = comm;
+  adopt(comm);
+  return comm;
+}
+
+void NcclRank::adopt(ncclComm_t comm) {
+  const std::lock_guard lock(comms_mutex_);
+  comms_.push_back(comm);
+}
+
+std::string NcclRank::find_error() {
+  const std::lock_guard lock(comms_mutex_);
+  for (ncclComm_t comm : comms_) {
+    ncclResult_t state = ncclSuccess;
+    if (ncclCommGetAsyncError(comm, &state) != ncclSuccess || state == ncclInProgress) continue;
+    if (state != ncclSuccess)
+      return fmt::format("rank {}: NCCL reports: {} ({})", host_->rank(), ncclGetErrorString(state),
+                         ncclGetLastError(comm));
+  }
+  return {};
+}
+
+void NcclRank::end_operations() {
+  // A rank that stands in a call of NCCL comes out of it when its group is ended under it.
+  constexpr auto kPatience = std::chrono::seconds(2);
+  const std::unique_lock calls(calling_, kPatience);
+  const std::lock_guard lock(comms_mutex_);
+  if (is_ended_) return;
+  is_ended_ = true;
+  for (ncclComm_t comm : comms_) ncclCommAbort(comm);
+  comms_.clear();
+}
+
+}  // namespace megalith

@@ -1,0 +1,64 @@
+#pragma once
+// defines: NcclRank
+
+#include <map>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <nccl.h>
+
+#include "megalith/comm/nccl_host_numbers.h"
+#include "megalith/comm/nccl_watch.h"
+
+namespace megalith {
+
+/// What all NCCL groups of one rank share: their communicators, the watch over them, and the world's host
+/// group. Groups of the same ranks share one communicator of NCCL, which has buffers on every GPU.
+class NcclRank {
+ public:
+  NcclRank(Communicator& host, CudaContext& cuda, const NcclOptions& options);
+  /// When an exception ends the rank, its kernels that wait for peers are ended too.
+  ~NcclRank();
+  NcclRank(const NcclRank&) = delete;
+
+  /// Collective over the world, whose ranks are threads: their GPUs may read each other's memory. Fails where
+  /// two ranks have one GPU.
+  void reach_peers();
+
+  CudaContext& cuda() { return *cuda_; }
+  NcclWatch& watch() { return watch_; }
+
+  /// Collective over `host`, a group of the ranks that the world numbers `world_ranks`.
+  ncclComm_t open(Communicator& host, const std::vector<int>& world_ranks, CommOrder order);
+  /// Ends and frees this one with the others.
+  void adopt(ncclComm_t comm);
+  /// Calls `work`, which calls NCCL, while no group is being ended. Fails where `operation` has no sense any
+  /// more.
+  template <class Work>
+  void call(const NcclOperation& operation, const Work& work) {
+    const std::lock_guard lock(calling_);
+    if (watch_.has_failed()) watch_.raise(operation);
+    work();
+  }
+
+  HostNumbers& host_numbers() { return host_numbers_; }
+
+ private:
+  std::string find_error();
+  void end_operations();
+
+  Communicator* host_;
+  CudaContext* cuda_;
+  HostNumbers host_numbers_;
+  int num_exceptions_;  // in flight when this was made
+  std::timed_mutex calling_;
+  std::mutex comms_mutex_;
+  // Both under comms_mutex_:
+  std::vector<ncclComm_t> comms_;
+  bool is_ended_ = false;
+  std::map<std::pair<CommOrder, std::vector<int>>, ncclComm_t> opened_;
+  NcclWatch watch_;  // last: its thread uses the others
+};
+
+}  // namespace megalith
