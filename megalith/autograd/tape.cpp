@@ -34,9 +34,10 @@ void Tape::backward(const Var& root, Tensor d_root, WgradQueue* deferred) {
   while (!nodes_.empty()) {
     std::unique_ptr<Node> node = std::move(nodes_.back());
     nodes_.pop_back();
-    const bool is_reached = std::any_of(node->outputs_.begin(), node->outputs_.end(), [&](ValueId id) {
-      return values_[static_cast<size_t>(id)].gradient.defined();
-    });
+    const bool is_reached =
+        node->is_mark() || std::any_of(node->outputs_.begin(), node->outputs_.end(), [&](ValueId id) {
+          return values_[static_cast<size_t>(id)].gradient.defined();
+        });
     if (!is_reached) continue;
     node->backward_input(*this);
     if (!node->has_backward_weight()) continue;

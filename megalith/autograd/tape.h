@@ -35,6 +35,9 @@ class Node {
 
   virtual const char* name() const = 0;
 
+  /// A mark on the tape has no outputs: its backward_input runs whenever the backward passes it.
+  virtual bool is_mark() const { return false; }
+
   /// Takes the gradients of its outputs from the tape and adds those of its inputs; also adds small parameter
   /// gradients (norms, biases). Called only when some output has a gradient.
   virtual void backward_input(Tape& tape) = 0;

@@ -143,16 +143,16 @@ void CheckpointReader::read_model(const ParameterStore& store, Exec& exec, IsPar
     fail("{}: tensor '{}' is not a parameter of the model{}: the checkpoint is of another model",
          directory_.string(), name, guess.empty() ? "" : fmt::format(" (the nearest is '{}')", guess));
   }
-  for (const auto& parameter : store.parameters()) {
-    const std::string master = std::string(kMasterPrefix) + parameter->name();
-    const bool takes_master = optimizer_.contains(master) &&
-                              size_of(model_.dtype(parameter->name())) < size_of(parameter->data.dtype());
-    const TensorPiece piece = TensorPiece::of(*parameter);
+  store.visit_held([&](const Parameter& parameter, int64_t begin, const Tensor& data) {
+    const std::string master = std::string(kMasterPrefix) + parameter.name();
+    const bool takes_master =
+        optimizer_.contains(master) && size_of(model_.dtype(parameter.name())) < size_of(data.dtype());
+    const TensorPiece piece{parameter.spec.shape, parameter.spec.shard, begin, data.numel()};
     if (takes_master)
-      optimizer_.read(master, piece, parameter->data, exec);
+      optimizer_.read(master, piece, data, exec);
     else
-      model_.read(parameter->name(), piece, parameter->data, exec);
-  }
+      model_.read(parameter.name(), piece, data, exec);
+  });
 }
 
 void CheckpointReader::read_optimizer(const std::string& name, const TensorPiece& piece, const Tensor& to,

@@ -1,7 +1,6 @@
 #include "megalith/optim/adamw.h"
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "megalith/ops/adamw.h"
@@ -19,14 +18,11 @@ FlatRange intersection(FlatRange a, FlatRange b) {
   return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
 }
 
-FlatRange range_of(const Parameter& parameter) {
-  return {parameter.flat_begin, parameter.flat_begin + parameter.numel()};
-}
-
 // Neighbours that decay alike are one range; the padding between them is zero and stays zero.
 std::vector<DecayRange> decay_ranges(const ParameterStore& store) {
   std::vector<DecayRange> all;
-  for (const auto& parameter : store.parameters()) all.push_back({range_of(*parameter), parameter->decays()});
+  for (const auto& parameter : store.parameters())
+    all.push_back({parameter->flat_range(), parameter->decays()});
   std::sort(all.begin(), all.end(),
             [](const DecayRange& a, const DecayRange& b) { return a.range.begin < b.range.begin; });
   std::vector<DecayRange> merged;
@@ -43,16 +39,12 @@ std::vector<DecayRange> decay_ranges(const ParameterStore& store) {
 }  // namespace
 
 AdamW::AdamW(ParameterStore& store, const OptimConfig& config, Exec& exec)
-    : AdamW(store, config, std::array{FlatRange{0, store.num_flat_elements()}}, exec) {}
-
-AdamW::AdamW(ParameterStore& store, const OptimConfig& config, std::span<const FlatRange> owned, Exec& exec)
     : store_(&store), config_(config), has_own_master_(store.dtype() != DType::kF32) {
   const OwnerScope scope(exec.ledger(), "optimizer");
-  for (const FlatRange& range : owned) {
-    const Shape shape{range.size()};
-    parts_.push_back({.range = range,
-                      .master = has_own_master_ ? exec.zeros(shape, DType::kF32)
-                                                : store.flat_data().slice(0, range.begin, range.end),
+  for (const ParameterStore::Owned& owned : store.owned()) {
+    const Shape shape{owned.range.size()};
+    parts_.push_back({.owned = owned,
+                      .master = has_own_master_ ? exec.zeros(shape, DType::kF32) : owned.data,
                       .exp_avg = exec.zeros(shape, DType::kF32),
                       .exp_avg_sq = exec.zeros(shape, DType::kF32)});
   }
@@ -61,23 +53,22 @@ AdamW::AdamW(ParameterStore& store, const OptimConfig& config, std::span<const F
 
 void AdamW::copy_master_from_model(Exec& exec) {
   if (!has_own_master_) return;
-  for (const Part& part : parts_)
-    copy(store_->flat_data().slice(0, part.range.begin, part.range.end), part.master, exec);
+  for (const Part& part : parts_) copy(part.owned.data, part.master, exec);
 }
 
 void AdamW::step(const Step& step, Exec& exec) {
   ++num_steps_;
+  const std::vector<DecayRange> groups = decay_ranges(*store_);
   for (const Part& part : parts_) {
-    for (const DecayRange& group : decay_ranges(*store_)) {
-      const FlatRange range = intersection(part.range, group.range);
+    for (const DecayRange& group : groups) {
+      const FlatRange range = intersection(part.owned.range, group.range);
       if (range.begin >= range.end) continue;
-      const auto flat = [&](const Tensor& buffer) { return buffer.slice(0, range.begin, range.end); };
-      const auto own = [&](const Tensor& state) {
-        return state.slice(0, range.begin - part.range.begin, range.end - part.range.begin);
+      const auto own = [&](const Tensor& tensor) {
+        return tensor.slice(0, range.begin - part.owned.range.begin, range.end - part.owned.range.begin);
       };
-      adamw({.param = flat(store_->flat_data()),
+      adamw({.param = own(part.owned.data),
              .master = own(part.master),
-             .grad = flat(store_->flat_grad()),
+             .grad = own(part.owned.grad),
              .exp_avg = own(part.exp_avg),
              .exp_avg_sq = own(part.exp_avg_sq),
              .lr = step.lr,
@@ -95,13 +86,14 @@ void AdamW::step(const Step& step, Exec& exec) {
 void AdamW::visit_state(const std::function<void(const StatePiece&)>& visit) const {
   for (const auto& parameter : store_->parameters()) {
     for (const Part& part : parts_) {
-      const FlatRange range = intersection(part.range, range_of(*parameter));
+      const FlatRange range = intersection(part.owned.range, parameter->flat_range());
       if (range.begin >= range.end) continue;
       const auto give = [&](const char* kind, const Tensor& state) {
         visit({.kind = kind,
                .parameter = parameter.get(),
                .begin = range.begin - parameter->flat_begin,
-               .tensor = state.slice(0, range.begin - part.range.begin, range.end - part.range.begin)});
+               .tensor =
+                   state.slice(0, range.begin - part.owned.range.begin, range.end - part.owned.range.begin)});
       };
       if (has_own_master_) give("master", part.master);
       give("exp_avg", part.exp_avg);

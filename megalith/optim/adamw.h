@@ -2,7 +2,6 @@
 // defines: AdamW
 
 #include <functional>
-#include <span>
 #include <vector>
 
 #include "megalith/autograd/parameter.h"
@@ -12,12 +11,11 @@ namespace megalith {
 
 /// AdamW over the flat buffers of a ParameterStore: f32 master weights (the weights themselves in an f32
 /// model) and f32 moments. Weight decay skips parameters that do not decay. The store's gradients must be
-/// allocated. A rank may own ranges of the flat buffers only: it keeps state for those and updates no other
+/// allocated. Where ranks share the parameters, each keeps state for what it owns and updates no other
 /// weights (ZeRO-1, Rajbhandari et al. 2020; Megatron's distributed optimizer).
 class AdamW {
  public:
   AdamW(ParameterStore& store, const OptimConfig& config, Exec& exec);
-  AdamW(ParameterStore& store, const OptimConfig& config, std::span<const FlatRange> owned, Exec& exec);
 
   /// Takes the weights as they are now for master weights: after initialization or an import without
   /// optimizer state.
@@ -44,8 +42,8 @@ class AdamW {
 
  private:
   struct Part {
-    FlatRange range;
-    Tensor master, exp_avg, exp_avg_sq;  // [range.size()] f32
+    ParameterStore::Owned owned;
+    Tensor master, exp_avg, exp_avg_sq;  // [owned.range.size()] f32
   };
 
   ParameterStore* store_;

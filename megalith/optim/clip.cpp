@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "megalith/ops/adamw.h"
-#include "megalith/parallel/data/gradient_sync.h"
 
 namespace megalith {
 namespace {
@@ -43,16 +42,16 @@ std::vector<CountedRange> counted_ranges(const ParameterStore& store, const Mesh
 }  // namespace
 
 double global_grad_norm(const ParameterStore& store, const Mesh& mesh, Exec& exec) {
-  const bool is_sharded = mesh.config().data_parallel_sharding_strategy == "optim";
+  const std::vector<CountedRange> all = counted_ranges(store, mesh);
   double sum = 0;
-  for (const FlatRange& owned : owned_ranges(store, mesh)) {
-    const bool is_expert = owned.begin >= store.expert_range().begin;
-    const int shares = !is_sharded ? 1 : is_expert ? mesh.edp().size() : mesh.dp_cp().size();
-    for (const CountedRange& counted : counted_ranges(store, mesh)) {
-      const int64_t begin = std::max(owned.begin, counted.range.begin);
-      const int64_t end = std::min(owned.end, counted.range.end);
+  for (const ParameterStore::Owned& owned : store.owned()) {
+    const int shares = store.sharing().of(owned.is_expert).count;
+    for (const CountedRange& counted : all) {
+      const int64_t begin = std::max(owned.range.begin, counted.range.begin);
+      const int64_t end = std::min(owned.range.end, counted.range.end);
       if (begin >= end) continue;
-      sum += sum_of_squares(store.flat_grad().slice(0, begin, end), exec) * shares / counted.copies;
+      const Tensor part = owned.grad.slice(0, begin - owned.range.begin, end - owned.range.begin);
+      sum += sum_of_squares(part, exec) * shares / counted.copies;
     }
   }
   if (mesh.world().size() == 1) return std::sqrt(sum);

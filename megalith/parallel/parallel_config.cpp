@@ -21,6 +21,7 @@ std::string ParallelConfig::str() const {
   add("etp", expert_tensor_parallel_size);
   if (data_parallel_sharding_strategy != "no_shard")
     text += fmt::format("{}{}", text.empty() ? "" : " ", data_parallel_sharding_strategy);
+  add("x", num_distributed_optimizer_instances);
   return text.empty() ? "single" : text;
 }
 
@@ -50,9 +51,22 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
         {.help = "how context-parallel ranks meet in attention: p2p (ring), a2a (Ulysses), all_gather",
          .allowed = {"p2p", "a2a", "all_gather"}});
   f.add("data_parallel_sharding_strategy", c.data_parallel_sharding_strategy,
-        {.help = "what data-parallel ranks share: nothing, or the optimizer state (ZeRO-1)",
-         .allowed = {"no_shard", "optim"},
+        {.help = "what data-parallel ranks share: nothing, the optimizer state (ZeRO-1), also gradients "
+                 "(ZeRO-2), also weights (ZeRO-3, FSDP)",
+         .allowed = {"no_shard", "optim", "optim_grads", "optim_grads_params"},
          .aliases = {{"use_distributed_optimizer", "optim"}}});
+  f.add("num_distributed_optimizer_instances", c.num_distributed_optimizer_instances,
+        {.help = "groups of data-parallel ranks that share; the groups are copies (hybrid sharding)",
+         .min = 1});
+  f.add("overlap_grad_reduce", c.overlap_grad_reduce,
+        {.help = "gradients of a layer are summed over the ranks during the backward of the next"});
+  f.add("overlap_param_gather", c.overlap_param_gather,
+        {.help = "shared weights of a layer are gathered while the layer before computes"});
+  f.add("grad_reduce_in_bf16", c.grad_reduce_in_bf16,
+        {.help = "gradients travel between data-parallel ranks in bf16 instead of f32"});
+  f.add(
+      "reshard_after_forward", c.reshard_after_forward,
+      {.help = "with optim_grads_params: weights are gathered again for the backward instead of being kept"});
   f.add("rank_order", c.rank_order,
         {.help = "axes from the fastest to the slowest varying with the rank",
          .aliases = {{"order", std::nullopt}}});
@@ -61,6 +75,10 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
 void validate(const ParallelConfig& c) {
   if (c.sequence_parallel && c.tensor_model_parallel_size == 1)
     throw UsageError("sequence_parallel needs tensor_model_parallel_size > 1");
+  if (c.num_distributed_optimizer_instances > 1 && c.data_parallel_sharding_strategy == "no_shard")
+    throw UsageError(
+        "num_distributed_optimizer_instances > 1 needs a data_parallel_sharding_strategy that shares "
+        "something: optim, optim_grads or optim_grads_params");
   std::array<std::string, 5> expected = {"tp", "cp", "ep", "dp", "pp"};
   std::vector<std::string> given;
   for (size_t begin = 0; begin <= c.rank_order.size();) {

@@ -21,6 +21,11 @@ struct ParallelConfig {
   std::string pipeline_model_parallel_layout;
   std::string cp_comm_type = "p2p";
   std::string data_parallel_sharding_strategy = "no_shard";
+  int64_t num_distributed_optimizer_instances = 1;
+  bool overlap_grad_reduce = true;   ///< Megatron's default is false; the numbers are the same
+  bool overlap_param_gather = true;  ///< likewise
+  bool grad_reduce_in_bf16 = false;
+  bool reshard_after_forward = true;
   std::string rank_order = "tp-cp-ep-dp-pp";
 
   /// "tp2 pp2", or "single" where every size is 1.

@@ -36,25 +36,20 @@ TensorPiece place_of(const AdamW::StatePiece& piece) {
   return {spec.shape, spec.shard, piece.begin, piece.tensor.numel()};
 }
 
-// A whole tensor needs no word on where it belongs.
-std::optional<TensorPiece> named_piece(const TensorPiece& piece) {
-  return piece.is_whole() ? std::nullopt : std::optional(piece);
-}
-
-// Of what several ranks hold alike, the one that writes it. Data-parallel ranks take turns.
+// Of what several ranks hold alike, the one that writes it. Data-parallel ranks take turns; of shares, the
+// instances do.
 class SavedParts {
  public:
-  SavedParts(const ParameterStore& store, const Mesh& mesh) : mesh_(&mesh) {
+  SavedParts(const ParameterStore& store, const Mesh& mesh) : store_(&store), mesh_(&mesh) {
     for (const auto& parameter : store.parameters())
       turns_[parameter.get()] = static_cast<int>(turns_.size());
   }
   bool has(const Parameter& parameter) const {
-    Communicator& copies = parameter.spec.is_expert ? mesh_->edp() : mesh_->dp_cp();
-    return is_of_this_shard(parameter) && turns_.at(&parameter) % copies.size() == copies.rank();
-  }
-  bool has_state(const Parameter& parameter) const {
-    const bool is_sharded = mesh_->config().data_parallel_sharding_strategy == "optim";
-    return is_sharded ? is_of_this_shard(parameter) : has(parameter);
+    const bool is_expert = parameter.spec.is_expert;
+    const Communicator& holders = is_expert ? mesh_->edp() : mesh_->dp_cp();
+    const int num_shares = store_->sharing().of(is_expert).count;
+    const int instance = holders.rank() / num_shares, num_instances = holders.size() / num_shares;
+    return is_of_this_shard(parameter) && turns_.at(&parameter) % num_instances == instance;
   }
 
  private:
@@ -63,6 +58,7 @@ class SavedParts {
     if (spec.is_shared_by_stages && !mesh_->is_first_stage()) return false;
     return !spec.shard.is_whole() || mesh_->group(spec.is_expert ? Axis::kEtp : Axis::kTp).rank() == 0;
   }
+  const ParameterStore* store_;
   const Mesh* mesh_;
   std::map<const Parameter*, int> turns_;
 };
@@ -94,14 +90,21 @@ std::filesystem::path save_run(const std::filesystem::path& root, const RunParts
                                         {kOptimizerSteps, std::to_string(parts.optimizer->num_steps())}},
                               .tokenizer = options.tokenizer};
   const SavedParts saved(*parts.parameters, *parts.mesh);
-  for (const auto& parameter : parts.parameters->parameters())
-    if (saved.has(*parameter))
-      contents.model.push_back(
-          {parameter->name(), parameter->data, named_piece(TensorPiece::of(*parameter))});
+  const auto add = [&](std::vector<NamedTensor>& to, const std::string& name, const Parameter& parameter,
+                       int64_t begin, const Tensor& tensor) {
+    if (!saved.has(parameter)) return;
+    const TensorPiece piece{parameter.spec.shape, parameter.spec.shard, begin, tensor.numel()};
+    // A whole tensor needs no word on where it belongs.
+    if (piece.is_whole())
+      to.push_back({name, tensor.view(parameter.spec.shape), std::nullopt});
+    else
+      to.push_back({name, tensor, piece});
+  };
+  parts.parameters->visit_owned([&](const Parameter& parameter, int64_t begin, const Tensor& data) {
+    add(contents.model, parameter.name(), parameter, begin, data);
+  });
   parts.optimizer->visit_state([&](const AdamW::StatePiece& piece) {
-    const std::optional<TensorPiece> place = named_piece(place_of(piece));
-    const Tensor tensor = place ? piece.tensor : piece.tensor.view(piece.parameter->spec.shape);
-    if (saved.has_state(*piece.parameter)) contents.optimizer.push_back({state_name(piece), tensor, place});
+    add(contents.optimizer, state_name(piece), *piece.parameter, piece.begin, piece.tensor);
   });
   return save_checkpoint(root, contents, {.count = options.keep_last}, parts.mesh->world());
 }

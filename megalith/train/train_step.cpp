@@ -5,7 +5,6 @@
 
 #include "megalith/base/log.h"
 #include "megalith/optim/clip.h"
-#include "megalith/parallel/data/gradient_sync.h"
 #include "megalith/parallel/pipeline/make_schedule.h"
 #include "megalith/parallel/stage_layout.h"
 
@@ -44,7 +43,8 @@ TrainStep::TrainStep(const Parts& parts, const TrainConfig& train, double clip_g
       train_(train),
       clip_grad_(clip_grad),
       pipeline_(make_schedule(
-          schedule_options(parts.mesh->config(), train.num_microbatches(parts.mesh->size(Axis::kDp))))) {}
+          schedule_options(parts.mesh->config(), train.num_microbatches(parts.mesh->size(Axis::kDp))))),
+      data_parallel_(parts.model->parameters(), *parts.mesh) {}
 
 StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatch& next_batch, Exec& exec) {
   LanguageModel& model = *parts_.model;
@@ -54,7 +54,7 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
                     .weight_decay = parts_.schedule->weight_decay(schedule_samples)};
   PhaseClock clock;
 
-  parameters.mark_gradients_fresh();
+  data_parallel_.begin_step(pipeline_.num_microbatches);
   const auto timed_batch = [&](HostBatch& batch) {
     clock.stop(result.forward_ms);
     next_batch(batch);
@@ -69,7 +69,7 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
     if (train_.timing_log_level > 0) exec.synchronize();
     clock.stop(phase_of(action, result));
   }
-  finish_gradients(parameters, mesh, exec);
+  data_parallel_.finish_gradients(exec);
   clock.stop(result.reduce_ms);
 
   result.loss = sum_over_world(mesh.tp().rank() == 0 ? pass.loss() : 0, mesh, exec);
@@ -87,7 +87,7 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
     const double grad_scale = clip_coefficient(result.grad_norm, clip_grad_);
     parts_.optimizer->step({.lr = result.lr, .weight_decay = result.weight_decay, .grad_scale = grad_scale},
                            exec);
-    gather_weights(parameters, mesh);
+    data_parallel_.weights_changed(exec);
   }
   if (train_.timing_log_level > 0) exec.synchronize();
   clock.stop(result.optimizer_ms);

@@ -4,6 +4,7 @@
 #include "megalith/models/language_model.h"
 #include "megalith/optim/adamw.h"
 #include "megalith/optim/param_schedule.h"
+#include "megalith/parallel/data/data_parallel.h"
 #include "megalith/train/pipeline_pass.h"
 #include "megalith/train/train_config.h"
 
@@ -31,6 +32,7 @@ class TrainStep {
     const ParamSchedule* schedule = nullptr;
     const Mesh* mesh = nullptr;
   };
+  /// Collective. While it lives, the model's forward and backward gather and reduce what ranks share.
   TrainStep(const Parts& parts, const TrainConfig& train, double clip_grad);
 
   using NextBatch = PipelinePass::NextBatch;
@@ -44,6 +46,7 @@ class TrainStep {
   TrainConfig train_;
   double clip_grad_;
   Schedule pipeline_;
+  DataParallel data_parallel_;
 };
 
 }  // namespace megalith

@@ -6,7 +6,6 @@
 #include "megalith/base/files.h"
 #include "megalith/base/log.h"
 #include "megalith/base/text.h"
-#include "megalith/parallel/data/gradient_sync.h"
 #include "megalith/train/build_model.h"
 #include "megalith/train/evaluate.h"
 
@@ -46,8 +45,7 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
              .reset_position_ids = config.data.reset_position_ids,
              .reset_attention_mask = config.data.reset_attention_mask},
       model_(build_model(config.model, mesh, exec)),
-      optimizer_(fresh_parameters(*model_, exec), config.optim, owned_ranges(model_->parameters(), mesh),
-                 exec),
+      optimizer_(fresh_parameters(*model_, exec), config.optim, exec),
       schedule_(config.optim, {.train_samples = config.train.train_iters * config.train.batch_size(),
                                .samples_per_iteration = config.train.batch_size()}),
       step_({.model = model_.get(), .optimizer = &optimizer_, .schedule = &schedule_, .mesh = &mesh},

@@ -4,6 +4,7 @@
 #include "megalith/autograd/functions/embedding.h"
 #include "megalith/autograd/functions/linear_cross_entropy.h"
 #include "megalith/autograd/segment.h"
+#include "megalith/autograd/unit_scope.h"
 #include "megalith/models/gpt/gpt_flops.h"
 #include "megalith/ops/elementwise.h"
 #include "megalith/ops/gemm.h"
@@ -108,9 +109,15 @@ GptModel::GptModel(const GptConfig& config, const Layout& layout, Exec& exec, st
                         .shard = {.dim = 0, .index = mesh_->tp().rank(), .count = mesh_->tp().size()},
                         .is_shared_by_stages = is_tied && !(has_embedding && has_head)});
   };
-  if (has_embedding || (has_head && is_tied))
+  // A unit of its own: the first and the last stage cut it alike.
+  ParameterUnit* words = nullptr;
+  if (has_embedding || (has_head && is_tied)) {
+    words = &store_.begin_unit("word embeddings");
     word_embeddings_ = vocabulary_weight("embedding.word_embeddings.weight");
+  }
+  std::vector<ParameterUnit*> embeddings = {words};
   if (has_embedding && config.has_learned_positions()) {
+    embeddings.push_back(&store_.begin_unit("position embeddings"));
     position_embeddings_ = &store_.add({.name = "embedding.position_embeddings.weight",
                                         .shape = {config.max_position_embeddings, config.hidden_size},
                                         .init = Init::normal(config.init_method_std)});
@@ -126,22 +133,30 @@ GptModel::GptModel(const GptConfig& config, const Layout& layout, Exec& exec, st
                                   .original_positions = config.rope_original_positions},
                                  model_dtype, exec);
   }
+  if (has_embedding)
+    embedding_use_ = &store_.add_use({.units = embeddings, .reads_weights_in_backward = false});
   const std::vector<bool> has_experts = config.moe.expert_layers(config.num_layers);
   for (const GptChunk& spec : chunks) {
-    Chunk& chunk = chunks_.emplace_back(Chunk{.spec = spec, .layers = {}});
+    Chunk& chunk = chunks_.emplace_back(Chunk{.spec = spec, .layers = {}, .uses = {}});
+    const auto chunk_index = static_cast<int>(chunks_.size()) - 1;
     for (int64_t layer = spec.first_layer; layer < spec.first_layer + spec.num_layers; ++layer) {
       const std::string name = fmt::format("decoder.layers.{}", layer);
+      chunk.uses.push_back(&store_.add_use({.chunk = chunk_index, .units = {&store_.begin_unit(name)}}));
       chunk.layers.emplace_back(
           name, layer_options(config, layer, name, rotary_, has_experts[static_cast<size_t>(layer)]), *mesh_,
           store_);
     }
   }
   if (has_head) {
+    std::vector<ParameterUnit*> units = {&store_.begin_unit("output head")};
+    if (is_tied) units.push_back(words);
+    head_use_ = &store_.add_use(
+        {.chunk = static_cast<int>(chunks_.size()) - 1, .units = units, .writes_gradients_in_forward = true});
     final_norm_.emplace("decoder.final_layernorm", config.norm_kind(), config.hidden_size,
                         config.norm_epsilon, *mesh_, store_);
     output_weight_ = is_tied ? word_embeddings_ : vocabulary_weight("output_layer.weight");
   }
-  store_.materialize(exec, model_dtype, layout.divisors);
+  store_.materialize(exec, model_dtype, layout.sharing);
   for_each_router([&](Router& router) { router.allocate_state(exec); });
 }
 
@@ -177,9 +192,12 @@ Var GptModel::embed(Tape& tape, const ForwardContext& context, const Tensor& ids
 
 ResidualStream GptModel::run_layers(Tape& tape, const ForwardContext& context, const Chunk& chunk,
                                     ResidualStream stream) const {
-  for (const TransformerLayer& layer : chunk.layers) {
-    stream = segment(tape, stream, [&layer, context](Tape& inner, const ResidualStream& input) {
-      return layer.forward(inner, context, input);
+  for (size_t i = 0; i < chunk.layers.size(); ++i) {
+    const TransformerLayer& layer = chunk.layers[i];
+    stream = in_units(tape, store_, *chunk.uses[i], [&] {
+      return segment(tape, stream, [&layer, context](Tape& inner, const ResidualStream& input) {
+        return layer.forward(inner, context, input);
+      });
     });
   }
   return stream;
@@ -194,10 +212,14 @@ Var GptModel::token_loss(Tape& tape, const TokenBatch& batch, const Var& x) cons
 Var GptModel::forward_chunk(Tape& tape, const ForwardContext& context, const TokenBatch& batch, int chunk,
                             const Var& input) {
   const Chunk& part = chunks_[static_cast<size_t>(chunk)];
-  const Var x = part.spec.has_embedding ? embed(tape, context, batch.ids) : input;
+  const Var x = part.spec.has_embedding
+                    ? in_units(tape, store_, *embedding_use_, [&] { return embed(tape, context, batch.ids); })
+                    : input;
   const ResidualStream stream = run_layers(tape, context, part, {x});
   if (!part.spec.has_head) return joined(tape, stream);
-  return token_loss(tape, batch, Linear::whole_input(tape, final_norm_->forward(tape, stream).y, *mesh_));
+  return in_units(tape, store_, *head_use_, [&] {
+    return token_loss(tape, batch, Linear::whole_input(tape, final_norm_->forward(tape, stream).y, *mesh_));
+  });
 }
 
 Shape GptModel::boundary_shape(const ForwardContext& context) const {
