@@ -6,28 +6,24 @@
 #include <mutex>
 
 #include "megalith/comm/run_ranks.h"
-#include "megalith/parallel/data/gradient_sync.h"
 #include "megalith/train/build_model.h"
 #include "megalith/train/train_step.h"
 
 namespace megalith {
 namespace {
 
-// Writes this rank's part of every gradient, as far as the rank has its sum, to its place in the whole.
-void collect_gradients(const ParameterStore& store, std::span<const FlatRange> owned, LayoutRun& result) {
-  for (const auto& parameter : store.parameters()) {
-    std::vector<float>& whole = result.first_gradients[parameter->name()];
-    whole.resize(static_cast<size_t>(parameter->spec.shape.numel()));
-    const std::vector<float> local = to_vector<float>(parameter->main_grad.view({-1}));
-    parameter->spec.visit_runs([&](int64_t first, int64_t begin, int64_t length) {
-      for (int64_t i = 0; i < length; ++i) {
-        const int64_t flat = parameter->flat_begin + begin + i;
-        for (const FlatRange& range : owned)
-          if (flat >= range.begin && flat < range.end)
-            whole[static_cast<size_t>(first + i)] = local[static_cast<size_t>(begin + i)];
-      }
+// Writes the gradients whose sums this rank has to their places in the whole.
+void collect_gradients(const ParameterStore& store, LayoutRun& result) {
+  store.visit_owned_gradients([&](const Parameter& parameter, int64_t held_begin, const Tensor& gradient) {
+    std::vector<float>& whole = result.first_gradients[parameter.name()];
+    whole.resize(static_cast<size_t>(parameter.spec.shape.numel()));
+    const std::vector<float> held = to_vector<float>(gradient);
+    const int64_t held_end = held_begin + gradient.numel();
+    parameter.spec.visit_runs([&](int64_t first, int64_t begin, int64_t length) {
+      for (int64_t i = std::max(begin, held_begin); i < std::min(begin + length, held_end); ++i)
+        whole[static_cast<size_t>(first + i - begin)] = held[static_cast<size_t>(i - held_begin)];
     });
-  }
+  });
 }
 
 // Keeps the place that used up most of its allowance; what is not a number is worse than all numbers.
@@ -75,8 +71,7 @@ LayoutRun LayoutRunner::run(const ParallelConfig& parallel, int num_ranks) const
     ParameterStore& store = model->parameters();
     store.initialize(exec);
     store.allocate_gradients(exec);
-    const std::vector<FlatRange> owned = owned_ranges(store, mesh);
-    AdamW optimizer(store, config.optim, owned, exec);
+    AdamW optimizer(store, config.optim, exec);
     const ParamSchedule schedule(config.optim, {.train_samples = config.train.train_iters * batch_size,
                                                 .samples_per_iteration = batch_size});
     TrainStep step({.model = model.get(), .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh},
@@ -90,7 +85,7 @@ LayoutRun LayoutRunner::run(const ParallelConfig& parallel, int num_ranks) const
           i + 1, i * batch_size, [&](HostBatch& batch) { loader.next(batch); }, exec);
       model->after_step(exec);
       const std::lock_guard lock(mutex);
-      if (i == 0) collect_gradients(store, owned, result);
+      if (i == 0) collect_gradients(store, result);
       if (world.rank() != 0) continue;
       result.losses.push_back(one.loss);
       result.grad_norms.push_back(one.grad_norm);

@@ -23,9 +23,9 @@ struct GptChunk {
 class GptModel : public LanguageModel {
  public:
   struct Layout {
-    const Mesh* mesh = nullptr;              ///< null: one rank; must outlive the model
-    std::vector<GptChunk> chunks = {};       ///< of this pipeline stage; empty: the whole model
-    FlatSharing sharing = {};                ///< how data-parallel ranks share the flat buffers
+    const Mesh* mesh = nullptr;         ///< null: one rank; must outlive the model
+    std::vector<GptChunk> chunks = {};  ///< of this pipeline stage; empty: the whole model
+    FlatSharing sharing = {};           ///< how data-parallel ranks share the flat buffers
   };
   /// The parameters are allocated and undefined: initialize them or load them. `dtype` overrides
   /// config.dtype().
