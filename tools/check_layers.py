@@ -21,7 +21,7 @@ LEVELS = [
     ["models"],
     ["checkpoint"],
     ["train", "infer"],
-    ["post", "serve"],
+    ["post", "serve", "plan"],
     ["rl"],
     ["cli"],
 ]

@@ -1,13 +1,14 @@
 #include <cstdio>
 
+#include "megalith/base/progress.h"
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
 #include "megalith/cli/plan_schedule.h"
+#include "megalith/cli/plan_world.h"
 #include "megalith/cli/recipe_sections.h"
 #include "megalith/models/gpt/gpt_flops.h"
-#include "megalith/parallel/pipeline/make_schedule.h"
+#include "megalith/parallel/stage_layout.h"
 #include "megalith/tokenizer/tokenizer.h"
-#include "megalith/train/memory_plan.h"
 
 namespace megalith {
 namespace {
@@ -17,6 +18,9 @@ struct PlanOptions {
   std::string schedule;
   int64_t num_microbatches = 0;
   std::string out;
+  int64_t world = 0;
+  std::string cluster = "h200x8";
+  int64_t best = 10;
 };
 
 void declare_fields(PlanOptions& c, FieldList& f) {
@@ -30,6 +34,10 @@ void declare_fields(PlanOptions& c, FieldList& f) {
   f.add("num_microbatches", c.num_microbatches,
         {.help = "of the schedule; 0: the recipe's", .min = 0, .main = true});
   f.add("out", c.out, {.help = "draw the schedule: .svg or .png", .value_name = "FILE", .main = true});
+  f.add("world", c.world, {.help = "run the layout on paper on so many GPUs", .min = 0, .main = true});
+  f.add("cluster", c.cluster,
+        {.help = "rates for --world: h200x8, h100x8 or a YAML file", .value_name = "NAME", .main = true});
+  f.add("best", c.best, {.help = "with --world: list so many of the best layouts", .min = 0, .main = true});
 }
 
 void print_row(const char* name, const std::string& value, const std::string& detail = {}) {
@@ -47,9 +55,14 @@ void print_parameters(const GptConfig& model) {
   row("embedding", count.embedding);
   row("attention", count.attention);
   row("mlp", count.mlp);
+  if (count.experts > 0) {
+    row("routers", count.routers);
+    row("experts", count.experts);
+  }
   row("norms", count.norms);
   row("output head", count.output);
   row("total", count.total());
+  if (count.experts > 0) row("a token passes", count.active());
 }
 
 void print_work(const RunConfig& config) {
@@ -68,12 +81,18 @@ void print_work(const RunConfig& config) {
             human_count(flops.true_work * tokens * static_cast<double>(config.train.train_iters)));
 }
 
-void print_memory(const RunConfig& config) {
-  const MemoryPlan plan = plan_memory(config);
+// Of one rank that holds everything.
+void print_memory(RunConfig config) {
+  config.parallel = {};
+  const PipelinePlan whole{
+      .schedule = make_schedule(schedule_options(config.parallel, 1)),
+      .stages = {{.count = config.model.num_layers, .has_embedding = true, .has_loss = true}},
+      .peak_in_flight = {1}};
+  const RankMemory plan = rank_memory(config, MeshShape{}, whole, 0);
   const auto row = [](const char* name, int64_t bytes, const std::string& detail = {}) {
     print_row(name, human_bytes(static_cast<double>(bytes)), detail);
   };
-  std::printf("\nmemory\n");
+  std::printf("\nmemory, on one rank\n");
   row("parameters", plan.parameters, config.model.bf16 ? "bf16" : "f32");
   row("gradients", plan.gradients, "f32");
   row("optimizer", plan.optimizer,
@@ -83,6 +102,18 @@ void print_memory(const RunConfig& config) {
                   config.train.micro_batch_size * config.data.seq_length,
                   config.train.recompute_granularity));
   row("total", plan.total());
+}
+
+void plan_world(const PlanOptions& options, const RunConfig& config) {
+  const Cluster cluster = find_cluster(options.cluster);
+  const auto world = static_cast<int>(options.world);
+  print_layout(estimate_layout(config, world, cluster), cluster);
+  if (options.best == 0) return;
+  Progress progress({.title = "layouts", .unit = "meshes"});
+  const SearchResult found = search_layouts(config, world, cluster, static_cast<size_t>(options.best),
+                                            [&](int64_t done, int64_t) { progress.update(done); });
+  progress.finish();
+  print_best_layouts(found, cluster);
 }
 
 void run_plan(CommandLine& line) {
@@ -98,6 +129,7 @@ void run_plan(CommandLine& line) {
   print_memory(config);
 
   if (!options.schedule.empty()) config.parallel.pipeline_schedule = options.schedule;
+  if (options.world > 0) plan_world(options, config);
   const bool has_pipeline = config.parallel.pipeline_model_parallel_size > 1;
   if (!has_pipeline && options.schedule.empty() && options.out.empty()) return;
   const SchedulePlan plan = plan_schedule(
@@ -117,6 +149,7 @@ Command plan_command() {
       .summary = "Parameters, FLOPs, memory and pipeline schedule of a run before it is run.",
       .examples = {"megalith plan recipes/gpt2-124m.yaml",
                    "megalith plan recipes/llama-tiny.yaml --num-layers 16 --bf16",
+                   "megalith plan recipes/llama3-8b.yaml --world 64 --cluster h200x8",
                    "megalith plan recipes/gpt2-124m.yaml --schedule zb-h1 --pipeline-model-parallel-size 4 "
                    "--num-microbatches 8 --out timeline.svg"},
       .run = run_plan};

@@ -1,0 +1,89 @@
+#include "megalith/plan/layer_traffic.h"
+
+namespace megalith {
+namespace {
+
+double microbatch_tokens(const RunConfig& config, const MeshShape& shape) {
+  return static_cast<double>(config.train.micro_batch_size * config.data.seq_length) / shape.cp;
+}
+
+double element_bytes(const RunConfig& config) {
+  return static_cast<double>(size_of(config.model.dtype()));
+}
+
+class Sum {
+ public:
+  explicit Sum(const Link& link) : link_(link) {}
+  void forward(Transfer kind, double count, double bytes) {
+    traffic_.forward_bytes += count * wire_bytes(kind, bytes, link_.ranks);
+    traffic_.forward_seconds += count * collective_seconds(kind, bytes, link_);
+  }
+  void backward(Transfer kind, double count, double bytes) {
+    traffic_.backward_bytes += count * wire_bytes(kind, bytes, link_.ranks);
+    traffic_.backward_seconds += count * collective_seconds(kind, bytes, link_);
+  }
+  InlineTraffic traffic() const { return link_.ranks > 1 ? traffic_ : InlineTraffic{}; }
+
+ private:
+  Link link_;
+  InlineTraffic traffic_;
+};
+
+}  // namespace
+
+InlineTraffic tensor_traffic(const RunConfig& config, const MeshShape& shape, const Link& link) {
+  const double stream = microbatch_tokens(config, shape) * static_cast<double>(config.model.hidden_size) *
+                        element_bytes(config);
+  Sum sum(link);
+  if (config.parallel.sequence_parallel) {
+    sum.forward(Transfer::kAllGather, 2, stream);
+    sum.forward(Transfer::kReduceScatter, 2, stream);
+    sum.backward(Transfer::kAllGather, 4, stream);
+    sum.backward(Transfer::kReduceScatter, 2, stream);
+  } else {
+    sum.forward(Transfer::kAllReduce, 2, stream);
+    sum.backward(Transfer::kAllReduce, 2, stream);
+  }
+  return sum.traffic();
+}
+
+InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, const Link& link) {
+  const GptConfig& model = config.model;
+  const double tokens = microbatch_tokens(config, shape) * element_bytes(config);
+  const double q = tokens * static_cast<double>(model.head_dim() * model.num_attention_heads) / shape.tp;
+  const double kv = tokens * 2 * static_cast<double>(model.head_dim() * model.query_groups()) / shape.tp;
+  const double others = link.ranks - 1;
+  Sum sum(link);
+  if (config.parallel.cp_comm_type == "p2p") {
+    sum.forward(Transfer::kPeer, others, kv);
+    sum.backward(Transfer::kPeer, others, 3 * kv);  // the gradients travel in f32
+  } else if (config.parallel.cp_comm_type == "a2a") {
+    sum.forward(Transfer::kAllToAll, 1, 2 * q + kv);
+    sum.backward(Transfer::kAllToAll, 1, 2 * q + kv);
+  } else {
+    sum.forward(Transfer::kAllGather, 1, kv * link.ranks);
+    sum.backward(Transfer::kAllGather, 1, kv * link.ranks);
+    sum.backward(Transfer::kReduceScatter, 1, kv * link.ranks);
+  }
+  return sum.traffic();
+}
+
+InlineTraffic expert_traffic(const RunConfig& config, const MeshShape& shape, const Link& link) {
+  const double rows = config.parallel.sequence_parallel ? shape.tp : 1;
+  const double stream = microbatch_tokens(config, shape) / rows *
+                        static_cast<double>(config.model.hidden_size) * element_bytes(config);
+  const double copies = stream * static_cast<double>(config.model.moe.router_topk);
+  Sum sum(link);
+  if (config.model.moe.token_dispatcher_type == "allgather") {
+    sum.forward(Transfer::kAllGather, 1, stream * link.ranks);
+    sum.forward(Transfer::kReduceScatter, 1, stream * link.ranks);
+    sum.backward(Transfer::kAllGather, 1, stream * link.ranks);
+    sum.backward(Transfer::kReduceScatter, 1, stream * link.ranks);
+  } else {
+    sum.forward(Transfer::kAllToAll, 2, copies);
+    sum.backward(Transfer::kAllToAll, 2, copies);
+  }
+  return sum.traffic();
+}
+
+}  // namespace megalith

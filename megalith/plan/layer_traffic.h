@@ -1,0 +1,24 @@
+#pragma once
+// defines: InlineTraffic, tensor_traffic, context_traffic, expert_traffic
+
+#include "megalith/parallel/mesh_shape.h"
+#include "megalith/plan/traffic.h"
+#include "megalith/train/train_config.h"
+
+namespace megalith {
+
+/// Of one axis and one microbatch in one layer: collectives that wait for the layer, and it for them.
+struct InlineTraffic {
+  double forward_bytes = 0, backward_bytes = 0;  ///< over a GPU's link
+  double forward_seconds = 0, backward_seconds = 0;
+};
+
+/// tp: two sums of the residual stream each way; under sequence parallelism a gather and a scatter each, and
+/// in the backward each gathered input once more. cp: keys and values around the ring and their gradients
+/// back, or four all-to-alls, or a gather and a scatter. ep (layers with experts): dispatch and combine each
+/// way.
+InlineTraffic tensor_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
+InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
+InlineTraffic expert_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
+
+}  // namespace megalith

@@ -1,0 +1,114 @@
+#include "megalith/plan/stage_work.h"
+
+#include "megalith/plan/rank_parameters.h"
+
+namespace megalith {
+namespace {
+
+int64_t mlp_matrices(const GptConfig& model, int64_t width) {
+  return model.hidden_size * width * (is_gated(model.activation()) ? 3 : 2);
+}
+
+// Work of one token in one layer, on one rank: FLOPs of a forward, and bytes.
+struct TokenWork {
+  double product_flops = 0;
+  double attention_flops = 0;
+  double forward_bytes = 0, backward_bytes = 0;
+};
+
+TokenWork token_work(const RunConfig& config, const MeshShape& shape, bool has_experts) {
+  const GptConfig& model = config.model;
+  const auto tp = static_cast<double>(shape.tp);
+  const auto h = static_cast<double>(model.hidden_size);
+  const auto q = static_cast<double>(model.head_dim() * model.num_attention_heads);
+  const auto kv = static_cast<double>(model.head_dim() * model.query_groups());
+  const MoeConfig& moe = model.moe;
+  const auto width = static_cast<double>(has_experts ? moe.router_topk * model.expert_ffn_size() +
+                                                           moe.shared_expert_intermediate_size
+                                                     : model.ffn_size());
+  const double gate = is_gated(model.activation()) ? 2 : 1;
+  const auto bytes = static_cast<double>(size_of(model.dtype()));
+  // Rows that tensor parallelism without sequence parallelism leaves whole on every rank.
+  const double rows = config.parallel.sequence_parallel ? tp : 1;
+  TokenWork work;
+  work.product_flops = 2 * static_cast<double>(layer_size(model, has_experts).active) / tp;
+  work.attention_flops = 4 * q / tp * (static_cast<double>(config.data.seq_length) + 1) / 2;
+  // Two norms (read, write) and two residual sums (two reads, a write); rotary q and k; the activation.
+  work.forward_bytes = bytes * (10 * h / rows + 2 * (q + kv) / tp + (gate + 1) * width / tp);
+  // Norm backward reads x, dy and the residual's gradient and writes dx; the activation reads its input
+  // and dy and writes the input's gradient.
+  work.backward_bytes = bytes * (12 * h / rows + 2 * (q + kv) / tp + (2 * gate + 1) * width / tp);
+  if (has_experts) {  // rows are copied out to the experts and back, with their gradients
+    const double copies = 4 * static_cast<double>(moe.router_topk) * h / rows * bytes;
+    work.forward_bytes += copies;
+    work.backward_bytes += copies;
+  }
+  return work;
+}
+
+}  // namespace
+
+LayerSize layer_size(const GptConfig& model, bool has_experts) {
+  const int64_t h = model.hidden_size;
+  const int64_t q = model.head_dim() * model.num_attention_heads,
+                kv = model.head_dim() * model.query_groups();
+  const int64_t norm = model.norm_kind() == NormKind::kLayerNorm ? 2 * h : h;
+  const bool has_qkv_bias = model.add_bias_linear || model.add_qkv_bias;
+  const int64_t attention = h * (q + 2 * kv) + q * h;
+  LayerSize size{.sharded = attention, .replicated = 2 * norm, .active = attention};
+  if (has_experts) {
+    const int64_t shared = mlp_matrices(model, model.moe.shared_expert_intermediate_size);
+    const int64_t expert = mlp_matrices(model, model.expert_ffn_size());
+    const int64_t router = model.moe.num_experts * h;
+    size.sharded += shared;
+    size.replicated += router;
+    size.experts = model.moe.num_experts * expert;
+    size.active += shared + router + model.moe.router_topk * expert;
+  } else {
+    size.sharded += mlp_matrices(model, model.ffn_size());
+    size.active = size.sharded;
+  }
+  if (has_qkv_bias) size.sharded += q + 2 * kv;
+  if (model.add_bias_linear) {
+    size.replicated += 2 * h;
+    size.sharded += model.ffn_size() * (is_gated(model.activation()) ? 2 : 1);
+  }
+  return size;
+}
+
+StageWork stage_work(const RunConfig& config, const MeshShape& shape, const StageLayers& stage,
+                     const Cluster& cluster) {
+  const GptConfig& model = config.model;
+  const double tokens =
+      static_cast<double>(config.train.micro_batch_size * config.data.seq_length) / shape.cp;
+  const double product = 1 / (cluster.matmul_tflops * 1e12);
+  const double memory = 1 / (cluster.memory_gb_per_s * 1e9);
+
+  StageWork work;
+  for (int64_t layer = stage.first; layer < stage.first + stage.count; ++layer) {
+    const TokenWork token = token_work(config, shape, has_experts(model, layer));
+    const double forward = tokens * (token.product_flops * product +
+                                     token.attention_flops / (cluster.attention_forward_tflops * 1e12) +
+                                     token.forward_bytes * memory);
+    work.forward += forward;
+    work.backward_input +=
+        tokens * (token.product_flops * product +
+                  2.5 * token.attention_flops / (cluster.attention_backward_tflops * 1e12) +
+                  token.backward_bytes * memory);
+    work.backward_weight += tokens * token.product_flops * product;
+    if (config.train.recompute_granularity == "full") work.backward_input += forward;
+  }
+  const auto h = static_cast<double>(model.hidden_size);
+  const auto bytes = static_cast<double>(size_of(model.dtype()));
+  if (stage.has_embedding) {
+    work.forward += tokens * 2 * h * bytes * memory;
+    work.backward_weight += tokens * h * (bytes + 8) * memory;  // f32 sums are read and written
+  }
+  if (stage.has_loss) {
+    const double vocab = static_cast<double>(model.padded_vocab_size()) / shape.tp;
+    work.forward += tokens * (3 * 2 * h * vocab * product + 3 * vocab * bytes * memory);
+  }
+  return work;
+}
+
+}  // namespace megalith

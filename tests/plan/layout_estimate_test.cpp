@@ -1,0 +1,166 @@
+#include "megalith/plan/layout_estimate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "megalith/models/gpt/gpt_flops.h"
+#include "megalith/plan/data_traffic.h"
+#include "megalith/plan/layer_traffic.h"
+#include "megalith/plan/layout_search.h"
+#include "megalith/plan/stage_work.h"
+
+namespace megalith {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+// The 1.14 B model of docs/benchmarks/h200.md.
+RunConfig llama_1b() {
+  RunConfig config;
+  GptConfig& model = config.model;
+  model.num_layers = 16;
+  model.hidden_size = 2048;
+  model.num_attention_heads = 16;
+  model.num_query_groups = 8;
+  model.ffn_hidden_size = 8192;
+  model.vocab_size = 32000;
+  model.position_embedding_type = "rope";
+  model.normalization = "RMSNorm";
+  model.swiglu = true;
+  model.add_bias_linear = false;
+  model.untie_embeddings_and_output_weights = true;
+  model.hidden_dropout = model.attention_dropout = 0;
+  model.bf16 = true;
+  model.max_position_embeddings = config.data.seq_length = 4096;
+  config.train.train_iters = 1;
+  config.train.micro_batch_size = config.train.global_batch_size = 8;
+  return config;
+}
+
+// A cluster on which only the matrix products take time: 1 TFLOP/s.
+Cluster products_only() {
+  Cluster cluster = find_cluster("h200x8");
+  cluster.matmul_tflops = 1;
+  cluster.attention_forward_tflops = cluster.attention_backward_tflops = 1e15;
+  cluster.memory_gb_per_s = 1e15;
+  return cluster;
+}
+
+TEST(StageWork, ProductsAreThoseOfTheFlopsFormula) {
+  for (const int64_t experts : {0, 8}) {
+    RunConfig config = llama_1b();
+    config.model.moe.num_experts = experts;
+    config.model.moe.ffn_hidden_size = 1024;
+    config.model.moe.shared_expert_intermediate_size = 512;
+    const StageWork work =
+        stage_work(config, {}, {.count = 16, .has_embedding = true, .has_loss = true}, products_only());
+    const double attention = 6 * 2048.0 * 4097 * 16;
+    const double products = gpt_flops_per_token(config.model, 4096).true_work - attention;
+    EXPECT_NEAR(work.total() / (products * 8 * 4096 * 1e-12), 1, 1e-9) << experts;
+  }
+}
+
+TEST(StageWork, TensorParallelismDividesTheProducts) {
+  RunConfig config = llama_1b();
+  const StageLayers whole{.count = 16, .has_embedding = true, .has_loss = true};
+  const double alone = stage_work(config, {}, whole, products_only()).total();
+  EXPECT_NEAR(stage_work(config, {.world = 4, .tp = 4}, whole, products_only()).total(), alone / 4,
+              1e-9 * alone);
+}
+
+TEST(Traffic, LinksKnowWhereTheirRanksAre) {
+  Cluster cluster = find_cluster("h200x8");
+  cluster.node_gb_per_s = 300;
+  cluster.network_gb_per_s = 50;
+  const RankLayout layout({.world = 32, .tp = 4, .dp = 8, .etp = 4, .edp = 8});
+  const Link tp = group_link(layout, {Axis::kTp}, cluster), dp = group_link(layout, {Axis::kDp}, cluster);
+  EXPECT_FALSE(tp.crosses_nodes);
+  EXPECT_EQ(tp.bytes_per_s, 300e9);
+  EXPECT_TRUE(dp.crosses_nodes);
+  EXPECT_EQ(dp.ranks, 8);
+  EXPECT_EQ(dp.bytes_per_s, 100e9);  // two of its ranks in each node
+  EXPECT_EQ(wire_bytes(Transfer::kAllReduce, 800, 8), 1400);
+  EXPECT_EQ(wire_bytes(Transfer::kAllGather, 800, 8), 700);
+  EXPECT_DOUBLE_EQ(collective_seconds(Transfer::kReduceScatter, 8e9, dp), dp.latency_s + 7e9 / 100e9);
+}
+
+TEST(Traffic, OfTheDataParallelRanks) {
+  RunConfig config = llama_1b();
+  const Link link{.ranks = 4, .bytes_per_s = 1e9};
+  const auto bytes = [&](const char* strategy, double num_microbatches) {
+    config.parallel.data_parallel_sharding_strategy = strategy;
+    return data_traffic(config, 100, num_microbatches, link).bytes;
+  };
+  EXPECT_EQ(bytes("no_shard", 2), 2 * 300);                        // f32 sums
+  EXPECT_EQ(bytes("optim", 2), 300 + 150);                         // f32 sums, bf16 weights
+  EXPECT_EQ(bytes("optim_grads", 2), 2 * 300 + 150);               // sums of each microbatch
+  EXPECT_EQ(bytes("optim_grads_params", 2), 2 * (300 + 2 * 150));  // weights for forward and backward
+}
+
+TEST(Traffic, OfTheResidualStream) {
+  RunConfig config = llama_1b();
+  const Link link{.ranks = 2, .bytes_per_s = 1e9};
+  const double stream = 8 * 4096 * 2048 * 2.0;
+  const MeshShape shape{.world = 2, .tp = 2};
+  EXPECT_EQ(tensor_traffic(config, shape, link).forward_bytes, 2 * stream);
+  config.parallel.sequence_parallel = true;
+  EXPECT_EQ(tensor_traffic(config, shape, link).forward_bytes, 2 * stream);
+  EXPECT_EQ(tensor_traffic(config, shape, link).backward_bytes, 3 * stream);
+}
+
+// 412.7 ms and 61.3 GiB were measured (docs/benchmarks/h200.md).
+TEST(LayoutEstimate, IsCloseToTheMeasuredStep) {
+  const LayoutEstimate estimate = estimate_layout(llama_1b(), 1, find_cluster("h200x8"));
+  EXPECT_NEAR(estimate.step_seconds / 0.4127, 1, 0.15);
+  EXPECT_NEAR(static_cast<double>(estimate.fullest().total()) / (61.3 * (1 << 30)), 1, 0.1);
+  EXPECT_TRUE(estimate.fits);
+  EXPECT_TRUE(estimate.traffic.empty());
+}
+
+TEST(LayoutEstimate, PipelinesHaveABubbleAndLayersToShare) {
+  RunConfig config = llama_1b();
+  config.train.micro_batch_size = 1;
+  config.train.global_batch_size = 32;
+  const LayoutEstimate alone = estimate_layout(config, 1, find_cluster("h200x8"));
+  config.parallel.pipeline_model_parallel_size = 4;
+  const LayoutEstimate piped = estimate_layout(config, 4, find_cluster("h200x8"));
+  EXPECT_GT(piped.bubble_fraction, 3.0 / 35 - 0.01);
+  EXPECT_LT(piped.tokens_per_second_per_gpu, alone.tokens_per_second_per_gpu);
+  EXPECT_GT(piped.tokens_per_second_per_gpu, 0.7 * alone.tokens_per_second_per_gpu);
+  EXPECT_LT(piped.fullest().optimizer, alone.fullest().optimizer / 2);
+}
+
+TEST(LayoutEstimate, RefusesByKey) {
+  RunConfig config = llama_1b();
+  config.parallel.tensor_model_parallel_size = 16;
+  EXPECT_THAT([&] { estimate_layout(config, 16, find_cluster("h200x8")); },
+              ThrowsMessage<UsageError>(HasSubstr("num_query_groups 8 is not a multiple of")));
+  EXPECT_THAT([&] { find_cluster("h200x9"); }, ThrowsMessage<UsageError>(HasSubstr("did you mean h200x8?")));
+}
+
+TEST(SearchLayouts, FindsTheFastestThatFits) {
+  RunConfig config = llama_1b();
+  config.train.micro_batch_size = 1;
+  config.train.global_batch_size = 64;
+  Cluster cluster = find_cluster("h200x8");
+  cluster.gpu_memory_gib = 24;
+  int64_t last = 0;
+  const SearchResult found =
+      search_layouts(config, 8, cluster, 5, [&](int64_t done, int64_t all) { last = all - done; });
+  EXPECT_EQ(last, 0);
+  ASSERT_EQ(found.best.size(), 5U);
+  EXPECT_GT(found.num_tried, found.num_fitting);
+  for (size_t i = 0; i < found.best.size(); ++i) {
+    EXPECT_TRUE(found.best[i].fits);
+    if (i > 0) {
+      EXPECT_GE(found.best[i].step_seconds, found.best[i - 1].step_seconds);
+    }
+  }
+  EXPECT_EQ(found.best.front().shape.dp, 8);  // a small model on one node
+  config.parallel.data_parallel_sharding_strategy = "optim";
+  EXPECT_LE(found.best.front().step_seconds, estimate_layout(config, 8, cluster).step_seconds);
+}
+
+}  // namespace
+}  // namespace megalith
