@@ -6,6 +6,7 @@
 #include "megalith/base/stop_signal.h"
 #include "megalith/checkpoint/load_model.h"
 #include "megalith/cli/commands.h"
+#include "megalith/core/choose_device.h"
 #include "megalith/infer/generate.h"
 
 namespace megalith {
@@ -23,6 +24,7 @@ struct GenerateCommandOptions {
   std::vector<std::string> stop;
   int64_t seed = 42;
   bool echo = true;
+  std::string device = "auto";
   int64_t num_threads = 0;
 };
 
@@ -49,6 +51,7 @@ void declare_fields(GenerateCommandOptions& c, FieldList& f) {
   f.add("stop", c.stop, {.help = "end where one of these texts comes", .value_name = "TEXT", .main = true});
   f.add("seed", c.seed, {.help = "of the random choices", .main = true});
   f.add("echo", c.echo, {.help = "print the prompt before what follows it"});
+  f.add("device", c.device, {.help = "auto (a GPU where there is one), cpu, cuda, cuda:N"});
   f.add("num_threads", c.num_threads, {.help = "0: OMP_NUM_THREADS or all cores", .min = 0});
 }
 
@@ -75,7 +78,7 @@ void run_generate(CommandLine& line) {
   if (!line.parse()) return;
 
   StopSignal stop;
-  Exec exec({.num_threads = static_cast<int>(options.num_threads)});
+  Exec exec({.device = choose_device(options.device), .num_threads = static_cast<int>(options.num_threads)});
   const LoadedModel loaded = load_model(options.model, exec);
   const auto tokenizer_path =
       options.tokenizer_model.empty() ? loaded.tokenizer : std::filesystem::path(options.tokenizer_model);

@@ -5,6 +5,7 @@
 #include "megalith/checkpoint/load_model.h"
 #include "megalith/cli/commands.h"
 #include "megalith/cli/token_file.h"
+#include "megalith/core/choose_device.h"
 #include "megalith/io/npy.h"
 #include "megalith/models/positions.h"
 
@@ -15,6 +16,7 @@ struct LogitsOptions {
   std::string model;
   std::string tokens;
   std::string out;
+  std::string device = "auto";
   int64_t num_threads = 0;
 };
 
@@ -31,6 +33,7 @@ void declare_fields(LogitsOptions& c, FieldList& f) {
          .required = true});
   f.add("out", c.out,
         {.help = "f32 logits [B, S, vocab_size]", .value_name = "X.npy", .main = true, .required = true});
+  f.add("device", c.device, {.help = "auto (a GPU where there is one), cpu, cuda, cuda:N"});
   f.add("num_threads", c.num_threads, {.help = "threads; 0: OMP_NUM_THREADS or all cores", .min = 0});
 }
 
@@ -38,7 +41,7 @@ void run_logits(CommandLine& line) {
   LogitsOptions options;
   line.add("logits", "Logits", options);
   if (!line.parse()) return;
-  Exec exec({.device = {}, .num_threads = static_cast<int>(options.num_threads)});
+  Exec exec({.device = choose_device(options.device), .num_threads = static_cast<int>(options.num_threads)});
   const LoadedModel loaded = load_model(options.model, exec);
   LanguageModel& model = *loaded.model;
   const TokenFile tokens = read_token_file(options.tokens, model.vocab_size());

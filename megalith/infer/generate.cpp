@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "megalith/infer/decode_step.h"
 #include "megalith/infer/stop_strings.h"
 
 namespace megalith {
@@ -23,6 +24,7 @@ class Sequences {
 
   int64_t batch() const { return static_cast<int64_t>(rows_.size()); }
   int64_t length() const { return length_; }
+  const std::vector<int32_t>& padding() const { return padding_; }
 
   void push(const std::vector<int32_t>& next) {
     for (size_t row = 0; row < rows_.size(); ++row) rows_[row].push_back(next[row]);
@@ -33,12 +35,11 @@ class Sequences {
     Tensor ids;  // [B * S]
     ForwardContext context;
   };
-  /// Tokens from place `begin` on.
-  Input input(int64_t begin, Exec& exec) const {
+  Input input(Exec& exec) const {
     std::vector<int32_t> ids, positions, first_keys;
     for (size_t row = 0; row < rows_.size(); ++row) {
       const int32_t padding = padding_[row];
-      for (auto place = static_cast<int32_t>(begin); place < static_cast<int32_t>(length_); ++place) {
+      for (int32_t place = 0; place < static_cast<int32_t>(length_); ++place) {
         ids.push_back(rows_[row][static_cast<size_t>(place)]);
         positions.push_back(std::max(0, place - padding));
         first_keys.push_back(std::min(place, padding));  // padding sees itself
@@ -51,7 +52,7 @@ class Sequences {
     return {.ids = on_device(ids, {tokens}),
             .context = {.batch = batch(),
                         .positions = on_device(positions, {tokens}),
-                        .first_key = on_device(first_keys, {batch(), length_ - begin})}};
+                        .first_key = on_device(first_keys, {batch(), length_})}};
   }
 
  private:
@@ -112,13 +113,20 @@ std::vector<Generation> generate(LanguageModel& model, const Tokenizer& tokenize
   Tape tape(exec, {.is_recording = false, .recompute = {}});
   const RngKey rng = RngKey{options.seed, 0}.fold("generate");
 
-  for (int64_t step = 0; step < options.max_new_tokens; ++step) {
-    Sequences::Input input = sequences.input(cache ? cache->length() : 0, exec);
+  const auto whole_forward = [&] {
+    Sequences::Input input = sequences.input(exec);
     input.context.cache = cache ? &*cache : nullptr;
-    const Tensor logits = model.last_logits(tape, input.context, input.ids);  // [B, padded V]
+    return model.last_logits(tape, input.context, input.ids);
+  };
+
+  std::vector<int32_t> next(batch);
+  std::optional<DecodeStep> decode;
+  for (int64_t step = 0; step < options.max_new_tokens; ++step) {
+    if (cache && step == 1) decode.emplace(model, *cache, sequences.padding(), exec);
+    const Tensor logits = decode ? decode->run(next) : whole_forward();  // [B, padded V]
     const std::vector<float> values = to_vector<float>(logits.slice(1, 0, model.vocab_size()));
 
-    std::vector<int32_t> next(batch, 0);
+    next.assign(batch, 0);
     for (size_t row = 0; row < batch; ++row) {
       if (is_done[row]) continue;
       const auto width = static_cast<size_t>(model.vocab_size());

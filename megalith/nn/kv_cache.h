@@ -27,16 +27,22 @@ class KvCache {
   void advance(int64_t num_tokens) { length_ += num_tokens; }
 
   struct Window {
-    Tensor k, v;  // [B, length, K, D]
+    Tensor k, v;      // [B, length, K, D]; with lengths on the device [B, max_length, K, D]
+    Tensor num_keys;  // [1] i32: how many of them there are; only with lengths on the device
   };
   /// Writes k, v [B, S, K, D] of new tokens and returns all up to them. Throws Error when the cache is full.
   Window append(int64_t layer, const Tensor& k, const Tensor& v, Exec& exec);
+
+  /// From now on append() writes at the token `length` [1] i32 and returns `num_keys` with its window, both
+  /// read on the device: the calls of a step are then the same for every step, and can be captured.
+  void read_lengths(Tensor length, Tensor num_keys);
 
  private:
   Shape shape_;
   int64_t length_ = 0;
   std::vector<Tensor> keys_;    // per layer [B, max_length, K, D]
   std::vector<Tensor> values_;  // likewise
+  Tensor device_length_, device_num_keys_;
 };
 
 }  // namespace megalith

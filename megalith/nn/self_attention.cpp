@@ -84,6 +84,7 @@ Var SelfAttention::attend_with_cache(Tape& tape, const ForwardContext& context, 
                        .v = window.v,
                        .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
                        .first_key = context.first_key,
+                       .num_keys = window.num_keys,
                        .out = out.view({context.batch, tokens / context.batch, n, options_.head_dim})},
                       exec);
   return {out};

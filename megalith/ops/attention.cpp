@@ -68,6 +68,11 @@ cpu::AttentionProblem checked(const char* op, const AttentionArgs& args) {
     problem.first_key = args.first_key.data<int32_t>();
     problem.first_key_batch_stride = args.first_key.stride(0);
   }
+  if (args.num_keys.defined()) {
+    MG_CHECK(args.num_keys.numel() == 1 && args.dropout == 0,
+             "{}: num_keys is one number, and takes no dropout", op);
+    problem.num_keys = args.num_keys.data<int32_t>();
+  }
   problem.dropout_threshold = static_cast<uint32_t>(std::lround(args.dropout * 0x1p24));
   problem.kept_scale = 1 / (1 - args.dropout);
   problem.rng = {args.rng.seed, args.rng.stream};
@@ -77,10 +82,15 @@ cpu::AttentionProblem checked(const char* op, const AttentionArgs& args) {
 }  // namespace
 
 void attention(const AttentionArgs& args, Exec& exec) {
-  const cpu::AttentionProblem problem = checked("attention", args);
+  cpu::AttentionProblem problem = checked("attention", args);
   if (args.out.numel() == 0) return;
   if (exec.device().is_cuda()) {
     if constexpr (kHasCuda) return cuda::attention(problem, exec);
+  }
+  if (problem.num_keys != nullptr) {
+    MG_CHECK(*problem.num_keys >= problem.queries && *problem.num_keys <= problem.keys,
+             "attention: num_keys {}; allowed: {} to {}", *problem.num_keys, problem.queries, problem.keys);
+    problem.keys = *problem.num_keys;
   }
   cpu::attention(problem, exec);
 }
@@ -89,6 +99,7 @@ void attention_backward(const AttentionBackwardArgs& args, Exec& exec) {
   constexpr const char* kOp = "attention_backward";
   const AttentionArgs& forward = args.forward;
   const cpu::AttentionProblem problem = checked(kOp, forward);
+  MG_CHECK(!forward.num_keys.defined(), "{}: num_keys serves inference", kOp);
   MG_CHECK(forward.lse.defined(), "{}: the lse of the forward is needed", kOp);
   const DType dtype = forward.q.dtype();
   check_rows(kOp, "d_out", args.d_out, forward.q.shape(), dtype);

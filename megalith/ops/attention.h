@@ -19,6 +19,9 @@ struct AttentionArgs {
   /// First key that a query may see, per query: i32 [B, S], or undefined for 0 (documents packed into one row
   /// do not see each other).
   Tensor first_key;
+  /// How many of the S_kv keys there are by now, on the device: i32 [1], or undefined for all. A decode step
+  /// is captured once and replayed while the sequence grows. Forward only.
+  Tensor num_keys;
   double dropout =
       0;  ///< probability; the mask is drawn from rng by (b, n, query, key) and drawn again in the backward
   RngKey rng;

@@ -28,6 +28,7 @@ struct AttentionProblem {
   void* lse = nullptr;                 // [batch, heads, queries] of accumulate_t, or null
   const int32_t* first_key = nullptr;  // [batch, queries] or null
   int64_t first_key_batch_stride = 0;
+  const int32_t* num_keys = nullptr;  // for the GPU: [1] there, at most keys; or null
   /// A weight is kept where the upper 24 bits of its random word reach the threshold. The word of (b, n, i,
   /// j) is RngKey::bits(((b * heads + n) * queries + i) * round_up(keys, 4) + j).
   uint32_t dropout_threshold = 0;

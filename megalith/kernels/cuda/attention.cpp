@@ -43,6 +43,7 @@ AttentionView view_of(const cpu::AttentionProblem& p) {
                      .lse = static_cast<float*>(p.lse),
                      .first_key = p.first_key,
                      .first_key_batch_stride = p.first_key_batch_stride,
+                     .num_keys = p.num_keys,
                      .dropout_threshold = p.dropout_threshold,
                      .kept_scale = static_cast<float>(p.kept_scale),
                      .seed = p.rng.seed,
@@ -63,6 +64,7 @@ AttentionChoice choose(const cpu::AttentionProblem& p, const AttentionView& view
                                   .head_dim = p.head_dim,
                                   .is_causal = p.is_causal,
                                   .has_first_key = p.first_key != nullptr,
+                                  .has_num_keys = p.num_keys != nullptr,
                                   .has_dropout = p.dropout_threshold > 0,
                                   .is_backward = direction == Direction::kBackward,
                                   .is_aligned = view.is_aligned});

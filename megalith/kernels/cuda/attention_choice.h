@@ -16,6 +16,7 @@ struct AttentionDesc {
   int64_t batch = 0, queries = 0, keys = 0, heads = 0, kv_heads = 0, head_dim = 0;
   bool is_causal = true;
   bool has_first_key = false;
+  bool has_num_keys = false;
   bool has_dropout = false;
   bool is_backward = false;
   /// Every row of every tensor starts at a multiple of 16 bytes and fills whole 16-byte words.
@@ -59,6 +60,7 @@ inline AttentionChoice choose_attention_kernel(const AttentionDesc& desc) {
   if (desc.has_dropout) return {AttentionKernel::kTiled, "dropout draws our own random words"};
   if (desc.has_first_key)
     return {AttentionKernel::kTiled, "the first visible key differs from query to query"};
+  if (desc.has_num_keys) return {AttentionKernel::kTiled, "the number of keys is on the device"};
   if (!desc.is_aligned) return {AttentionKernel::kTiled, "rows are not whole 16-byte words"};
   if (desc.head_dim < 32) return {AttentionKernel::kTiled, "heads too small for cuDNN"};
   if (desc.is_backward && desc.keys == 1) return {AttentionKernel::kTiled, "cuDNN takes no single key"};

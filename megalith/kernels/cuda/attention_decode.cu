@@ -50,7 +50,8 @@ __device__ void unpack_row(const uint4 (&words)[DecodeShape<T, kDim>::kWords],
 
 template <class T, int kDim, int kRows>
 __global__ void __launch_bounds__(kThreads)
-    decode_kernel(AttentionView a, DecodeSplit split, float* partials) {
+    decode_kernel(AttentionView args, DecodeSplit split, float* partials) {
+  const AttentionView a = with_num_keys(args);
   using Shape = DecodeShape<T, kDim>;
   __shared__ float group_out[Shape::kGroups][kRows][kDim];
   __shared__ float group_largest[Shape::kGroups][kRows], group_total[Shape::kGroups][kRows];
@@ -60,8 +61,9 @@ __global__ void __launch_bounds__(kThreads)
             kv_head = static_cast<int>(blockIdx.y) % a.kv_heads;
   const int num_rows = a.heads / a.kv_heads * a.queries;
   const int first_row = static_cast<int>(blockIdx.z) * kRows;
-  const int first_key = static_cast<int>(blockIdx.x) * split.keys_per_split;
-  const int last_key = min(first_key + split.keys_per_split, a.keys);
+  const int keys_per_block = keys_per_split(a, split);
+  const int first_key = static_cast<int>(blockIdx.x) * keys_per_block;
+  const int last_key = min(first_key + keys_per_block, a.keys);
 
   float q[kRows][Shape::kValues], out[kRows][Shape::kValues] = {};
   float largest[kRows], total[kRows];
@@ -238,7 +240,8 @@ DecodeSplit split_decode(const AttentionView& view, int sm_count) {
   const int wanted = (kBlocksPerSm * sm_count + pairs - 1) / pairs;
   const int useful = (view.keys + kMinKeysPerSplit - 1) / kMinKeysPerSplit;
   const int splits = std::clamp(wanted, 1, std::clamp(useful, 1, kMaxSplits));
-  const int keys_per_split = ((view.keys + splits - 1) / splits + 63) / 64 * 64;
+  const int keys_per_split =
+      ((view.keys + splits - 1) / splits + kKeysOfSplit - 1) / kKeysOfSplit * kKeysOfSplit;
   return {(view.keys + keys_per_split - 1) / keys_per_split, keys_per_split};
 }
 

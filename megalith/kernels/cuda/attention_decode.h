@@ -7,6 +7,9 @@
 
 namespace megalith::cuda {
 
+/// The keys of a split are a multiple of these.
+constexpr int kKeysOfSplit = 64;
+
 /// How the keys of one decode call are shared out: `splits` blocks for each (batch, kv head), each over
 /// `keys_per_split` keys.
 struct DecodeSplit {

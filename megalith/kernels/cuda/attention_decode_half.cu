@@ -49,7 +49,8 @@ __device__ inline const uint32_t* registers_of(const uint4& word) {
 // element j goes to the j-th product.
 template <class T, int kDim, int kWarps, int kHalves>
 __global__ void __launch_bounds__(kWarps * 32, kDim == 128 ? 3 : 4)
-    decode_kernel(AttentionView a, DecodeSplit split, float* partials) {
+    decode_kernel(AttentionView args, DecodeSplit split, float* partials) {
+  const AttentionView a = with_num_keys(args);
   constexpr int kChunks = kDim / 32, kBlocks = kDim / 64, kTileRows = 8 * kHalves;
   constexpr int kStride = kDim + 8;  // rows of a quarter warp's pairs meet different banks
   __shared__ float warp_out[kWarps][kTileRows][kStride];
@@ -60,8 +61,9 @@ __global__ void __launch_bounds__(kWarps * 32, kDim == 128 ? 3 : 4)
             kv_head = static_cast<int>(blockIdx.y) % a.kv_heads;
   const int num_rows = a.heads / a.kv_heads * a.queries;
   const int first_row = static_cast<int>(blockIdx.z) * kTileRows;
-  const int first_key = static_cast<int>(blockIdx.x) * split.keys_per_split;
-  const int last_key = min(first_key + split.keys_per_split, a.keys);
+  const int keys_per_block = keys_per_split(a, split);
+  const int first_key = static_cast<int>(blockIdx.x) * keys_per_block;
+  const int last_key = min(first_key + keys_per_block, a.keys);
 
   uint4 q[kHalves][kChunks];  // rows g and g + 8
   VisibleKeys visible[kHalves];

@@ -1,11 +1,16 @@
 #pragma once
-// defines: cuda::launch_attention_tiled, cuda::launch_attention_tiled_backward
+// defines: cuda::launch_attention_tiled, cuda::launch_attention_tiled_backward,
+// cuda::kTiledForwardSharedBytes, cuda::kTiledBackwardSharedBytes
 
 #include <cuda_runtime_api.h>
 
 #include "megalith/kernels/cuda/attention_view.h"
 
 namespace megalith::cuda {
+
+/// What the largest tiles of each take, heads of 65 to 128.
+extern const int64_t kTiledForwardSharedBytes;
+extern const int64_t kTiledBackwardSharedBytes;
 
 /// Attention on the ordinary arithmetic units, in f32 throughout: every mask, dropout, any head_dim up to
 /// 256, any stride (FlashAttention-2, algorithm 1). cudaErrorInvalidValue when a tile does not fit the

@@ -1,5 +1,7 @@
 // defines: launch_attention_tiled_backward
 
+#include <algorithm>
+
 #include "megalith/kernels/cuda/attention_tiled.h"
 #include "megalith/kernels/cuda/device/attention_tile.cuh"
 
@@ -207,6 +209,9 @@ cudaError_t launch_for(const AttentionView& a, const AttentionGradientView& g, c
 }
 
 }  // namespace
+
+const int64_t kTiledBackwardSharedBytes =
+    std::max(Shared<AttentionTile<128, 64>>::kBytes, Shared<AttentionTile<256, 32>>::kBytes);
 
 cudaError_t launch_attention_tiled_backward(const AttentionView& view, const AttentionGradientView& gradients,
                                             ElementKind kind, cudaStream_t stream) {

@@ -1,5 +1,7 @@
 // defines: launch_attention_tiled
 
+#include <algorithm>
+
 #include "megalith/kernels/cuda/attention_tiled.h"
 #include "megalith/kernels/cuda/device/attention_tile.cuh"
 
@@ -9,7 +11,8 @@ namespace {
 // Queries [first, first + kRows) of one head. `largest` and `total` of a row are held alike by its 16
 // threads. Keys and values take turns in one tile: two blocks then fit a multiprocessor.
 template <class T, class Tile>
-__global__ void __launch_bounds__(Tile::kThreads) forward_kernel(AttentionView a) {
+__global__ void __launch_bounds__(Tile::kThreads) forward_kernel(AttentionView args) {
+  const AttentionView a = with_num_keys(args);
   constexpr int kOwn = Tile::kOwnRows;
   extern __shared__ __align__(16) float shared[];
   float* q = shared;
@@ -100,10 +103,13 @@ __global__ void __launch_bounds__(Tile::kThreads) forward_kernel(AttentionView a
   Tile::store(head_base<T>(a.out, b, head), a.out.token_stride, first, a.queries, a.head_dim, out, factors);
 }
 
+template <class Tile>
+constexpr int kSharedBytes = (2 * Tile::kFloats + Tile::kWeightFloats) * 4;
+
 template <class T, int kDim, int kRows>
 cudaError_t launch(const AttentionView& a, cudaStream_t stream) {
   using Tile = AttentionTile<kDim, kRows>;
-  constexpr int kBytes = (2 * Tile::kFloats + Tile::kWeightFloats) * 4;
+  constexpr int kBytes = kSharedBytes<Tile>;
   const cudaError_t status =
       cudaFuncSetAttribute(forward_kernel<T, Tile>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (status != cudaSuccess) return status;
@@ -121,6 +127,9 @@ cudaError_t launch_for(const AttentionView& a, cudaStream_t stream) {
 }
 
 }  // namespace
+
+const int64_t kTiledForwardSharedBytes =
+    std::max(kSharedBytes<AttentionTile<128, 64>>, kSharedBytes<AttentionTile<256, 32>>);
 
 cudaError_t launch_attention_tiled(const AttentionView& view, ElementKind kind, cudaStream_t stream) {
   switch (kind) {

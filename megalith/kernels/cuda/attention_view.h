@@ -26,6 +26,7 @@ struct AttentionView {
   float* lse = nullptr;                // [batch, heads, queries] or null
   const int32_t* first_key = nullptr;  // [batch, queries] or null
   int64_t first_key_batch_stride = 0;
+  const int32_t* num_keys = nullptr;  // [1], at most keys, or null: as many as keys
   /// As in cpu::AttentionProblem: a weight is kept where the upper 24 bits of its random word reach it.
   uint32_t dropout_threshold = 0;
   float kept_scale = 1;

@@ -1,5 +1,5 @@
 #pragma once
-// defines: DecodeRow, decode_row, write_decode_part
+// defines: DecodeRow, decode_row, keys_per_split, write_decode_part
 // What the two decode kernels share.
 
 #include "megalith/kernels/cuda/attention_decode.h"
@@ -13,6 +13,12 @@ struct DecodeRow {
 };
 __device__ inline DecodeRow decode_row(const AttentionView& a, int kv_head, int row) {
   return {kv_head * (a.heads / a.kv_heads) + row / a.queries, row % a.queries};
+}
+
+/// As in `split`, or where the number of keys is on the device, of those that there are.
+__device__ inline int keys_per_split(const AttentionView& a, const DecodeSplit& split) {
+  if (a.num_keys == nullptr) return split.keys_per_split;
+  return ((a.keys + split.splits - 1) / split.splits + kKeysOfSplit - 1) / kKeysOfSplit * kKeysOfSplit;
 }
 
 /// Joins the parts of a block in their order and writes them. `part(p, row, d)` is the sum of part p for d <

@@ -1,7 +1,7 @@
 #pragma once
-// defines: AttentionTile, kVector, unpack, VisibleKeys, visible_keys, head_base, philox_block, kept_factors,
-// half_warp_max, half_warp_sum Building blocks of the tiled attention kernels: 256 threads as a 16 x 16 grid
-// over tiles in shared memory, all in f32.
+// defines: AttentionTile, kVector, unpack, with_num_keys, VisibleKeys, visible_keys, head_base, philox_block,
+// kept_factors, half_warp_max, half_warp_sum Building blocks of the tiled attention kernels: 256 threads as a
+// 16 x 16 grid over tiles in shared memory, all in f32.
 
 #include <cstdint>
 
@@ -22,6 +22,12 @@ __device__ inline void unpack(const uint4& word, float (&values)[kVector<T>]) {
   const T* elements = reinterpret_cast<const T*>(&word);
 #pragma unroll
   for (int i = 0; i < kVector<T>; ++i) values[i] = to_acc(elements[i]);
+}
+
+/// With the number of keys that there are by now.
+__device__ inline AttentionView with_num_keys(AttentionView a) {
+  if (a.num_keys != nullptr) a.keys = min(a.keys, *a.num_keys);
+  return a;
 }
 
 struct VisibleKeys {

@@ -1,0 +1,66 @@
+#include "megalith/infer/decode_step.h"
+
+#include "megalith/core/cuda/cuda_graph.h"
+#include "megalith/core/has_cuda.h"
+
+namespace megalith {
+
+DecodeStep::DecodeStep(LanguageModel& model, KvCache& cache, std::vector<int32_t> padding, Exec& exec)
+    : model_(model), cache_(cache), padding_(std::move(padding)), exec_(exec) {
+  if (exec_.device().is_cuda() && model_.routers().empty()) {
+    own_exec_ =
+        std::make_unique<Exec>(ExecOptions{.device = exec_.device(), .num_threads = exec_.num_threads()});
+    exec_.synchronize();  // the cache was filled on the other stream
+  }
+  const auto batch = static_cast<int64_t>(padding_.size());
+  state_ = this->exec().empty({3 * batch + 2}, DType::kI32);
+  cache_.read_lengths(state_.slice(0, 3 * batch, 3 * batch + 1),
+                      state_.slice(0, 3 * batch + 1, 3 * batch + 2));
+}
+
+DecodeStep::~DecodeStep() {
+  cache_.read_lengths({}, {});
+}
+
+void DecodeStep::upload(std::span<const int32_t> ids) {
+  const auto length = static_cast<int32_t>(cache_.length());
+  MG_CHECK(ids.size() == padding_.size(), "decode: {} tokens for {} sequences", ids.size(), padding_.size());
+  MG_CHECK(length < cache_.max_length(), "the KV cache holds {} tokens per sequence; {} are needed",
+           cache_.max_length(), length + 1);
+  std::vector<int32_t> state(ids.begin(), ids.end());
+  for (const int32_t padding : padding_) state.push_back(length - padding);
+  state.insert(state.end(), padding_.begin(), padding_.end());
+  state.push_back(length);
+  state.push_back(length + 1);
+  exec().upload(std::as_bytes(std::span(state)), state_);
+}
+
+void DecodeStep::forward() {
+  const auto batch = static_cast<int64_t>(padding_.size());
+  Tape tape(exec(), {.is_recording = false, .recompute = {}});
+  const ForwardContext context{.batch = batch,
+                               .positions = state_.slice(0, batch, 2 * batch),
+                               .first_key = state_.slice(0, 2 * batch, 3 * batch).view({batch, 1}),
+                               .rng = {},
+                               .cache = &cache_};
+  logits_ = model_.last_logits(tape, context, state_.slice(0, 0, batch));
+}
+
+const Tensor& DecodeStep::run(std::span<const int32_t> ids) {
+  upload(ids);
+  if constexpr (kHasCuda) {
+    if (own_exec_ && logits_.defined()) {
+      if (graph_ == nullptr) {
+        graph_ = std::make_shared<CudaGraph>(own_exec_->cuda(), [this] { forward(); });
+      } else {
+        cache_.advance(1);
+      }
+      graph_->launch();
+      return logits_;
+    }
+  }
+  forward();
+  return logits_;
+}
+
+}  // namespace megalith
