@@ -44,6 +44,7 @@ void StopSignal::restore() {
 
 bool StopSignal::requested() {
   if (signal_ != 0) return true;
+  if (std::this_thread::get_id() != main_thread_) return false;
   const timespec no_wait{};
   const int received = sigtimedwait(&blocked_, nullptr, &no_wait);
   if (received <= 0) return false;

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <future>
 
 #include "megalith/base/error.h"
 #include "megalith/base/log.h"
@@ -8,7 +10,9 @@
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
 #include "megalith/cli/recipe_sections.h"
-#include "megalith/comm/run_ranks.h"
+#include "megalith/cli/same_recipe.h"
+#include "megalith/comm/host_numbers.h"
+#include "megalith/comm/launch.h"
 #include "megalith/config/recipe.h"
 #include "megalith/core/choose_device.h"
 #include "megalith/tokenizer/tokenizer.h"
@@ -20,6 +24,8 @@ namespace {
 struct TrainCommandOptions {
   std::string recipe;
   int64_t ranks = 1;
+  int64_t gpus = 1;
+  int64_t rank_timeout = 600;
   bool print_config = false;
 };
 
@@ -31,6 +37,9 @@ void declare_fields(TrainCommandOptions& c, FieldList& f) {
          .positional = true});
   f.add("ranks", c.ranks,
         {.help = "rank threads; --help-all: their layout", .min = 1, .max = 1024, .main = true});
+  f.add("gpus", c.gpus, {.help = "GPUs of this machine, a rank each", .min = 1, .max = 1024, .main = true});
+  f.add("rank_timeout", c.rank_timeout,
+        {.help = "seconds that a rank waits for its peers before all fail; 0: for ever", .min = 0});
   f.add("print_config", c.print_config,
         {.help = "print the effective recipe to stdout and stop", .main = true});
 }
@@ -46,18 +55,71 @@ void print_summary(const TrainSummary& summary) {
   std::printf("%s\n", summary.was_interrupted ? " (interrupted)" : "");
 }
 
-// Rank threads share the cores.
-ExecOptions exec_options(const RunConfig& config, int num_ranks) {
-  ExecOptions options{.device = choose_device(config.train.device),
+Launch launch_of(const TrainCommandOptions& command) {
+  if (command.ranks > 1 && command.gpus > 1)
+    throw UsageError("--ranks and --gpus both say how many ranks there are; --gpus puts each on a GPU");
+  return find_launch(static_cast<int>(std::max(command.ranks, command.gpus)));
+}
+
+// The device of a rank: with several on a node "cuda" and "auto" mean a GPU each.
+Device device_of(const TrainCommandOptions& command, const RunConfig& config, const Launch& launch,
+                 int local_rank) {
+  const std::string& name = config.train.device;
+  Device device = choose_device(command.gpus > 1 && name == "auto" ? "cuda" : name);
+  if (device.is_cpu()) {
+    if (command.gpus > 1) throw UsageError(fmt::format("--gpus {} with --device cpu", command.gpus));
+    return device;
+  }
+  if (launch.num_ranks == 1) return device;
+  if (command.ranks > 1)
+    throw UsageError(
+        fmt::format("--ranks {} are rank threads on the CPU (--device cpu); --gpus {} puts each on "
+                    "a GPU",
+                    command.ranks, command.ranks));
+  if (name.find(':') != std::string::npos)
+    throw UsageError(fmt::format("--device {} is one GPU for {} ranks; --device cuda gives each its own",
+                                 name, launch.num_ranks));
+  device.index = local_rank;
+  return device;
+}
+
+// The ranks of a node share its cores, unless the launcher has given each its own.
+ExecOptions exec_options(const RunConfig& config, const Launch& launch, Device device) {
+  ExecOptions options{.device = device,
                       .num_threads = static_cast<int>(config.train.num_threads),
                       .seed = static_cast<uint64_t>(config.data.seed)};
-  if (num_ranks > 1) {
-    if (options.device.is_cuda())
-      throw UsageError("--ranks: several GPUs are not supported yet; --device cpu runs the ranks on the CPU");
+  if (launch.num_ranks == 1) return options;
+  const int sharers = std::max(1, launch.num_local);
+  if (launch.kind == LaunchKind::kThreads) {
     const int cores = options.num_threads > 0 ? options.num_threads : hardware_threads();
-    options.num_threads = std::max(1, cores / num_ranks);
+    options.num_threads = std::max(1, cores / sharers);
+  } else if (options.num_threads == 0) {
+    const int cores = static_cast<int>(std::thread::hardware_concurrency());
+    options.num_threads = std::max(1, std::min(hardware_threads(), cores / sharers));
   }
   return options;
+}
+
+// Rank threads get no signals: the main thread takes them while the ranks work.
+void run_beside(StopSignal& stop, const std::function<void()>& work) {
+  std::future<void> done = std::async(std::launch::async, work);
+  while (done.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) stop.requested();
+  done.get();
+}
+
+// Collective. What the ranks held at their peaks.
+void report_memory(Communicator& host, Exec& exec) {
+  HostNumbers numbers;
+  const int64_t own = exec.ledger().peak_bytes();
+  const std::vector<int64_t> peaks = numbers.gather(host, {&own, 1});
+  if (host.rank() != 0) return;
+  const auto largest = std::max_element(peaks.begin(), peaks.end());
+  const std::string others =
+      peaks.size() == 1 ? ""
+                        : fmt::format(" of rank 0; rank {} has the most, {}", largest - peaks.begin(),
+                                      human_bytes(static_cast<double>(*largest)));
+  log_info("memory by owner at the peak ({}){}:\n{}", human_bytes(static_cast<double>(own)), others,
+           exec.ledger().report());
 }
 
 void run_train(CommandLine& line) {
@@ -67,6 +129,7 @@ void run_train(CommandLine& line) {
   add_recipe_sections(line, config);
   if (!line.parse()) return;
 
+  const Launch launch = launch_of(command);
   StopSignal stop;  // before any thread
   std::unique_ptr<Tokenizer> tokenizer;
   if (!config.train.tokenizer_model.empty()) tokenizer = load_tokenizer(config.train.tokenizer_model);
@@ -80,19 +143,37 @@ void run_train(CommandLine& line) {
   // Without a tokenizer the last id ends documents, as with Megatron's NullTokenizer.
   const int32_t eod = tokenizer ? tokenizer->eod() : static_cast<int32_t>(config.model.vocab_size - 1);
   const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = eod};
-  check_layout(config, static_cast<int>(command.ranks));
-  const auto train_rank = [&](Communicator& world) {
-    Exec exec(exec_options(config, world.size()));
-    const Mesh mesh(world, config.parallel);
+  check_layout(config, launch.num_ranks);
+  if (!launch.is_first_process()) set_log_level(LogLevel::kError);
+  const std::chrono::milliseconds timeout = std::chrono::seconds(command.rank_timeout);
+  const auto train_rank = [&](const RankPlace& place) {
+    if (launch.kind != LaunchKind::kThreads) check_same_recipe(place.host, yaml);
+    Exec exec(exec_options(config, launch, device_of(command, config, launch, place.local_rank)));
+    const RankWorld world(place.host, exec, {.timeout = timeout});
+    const Mesh mesh(world.comm(), config.parallel);
     Trainer trainer(config, vocabulary, yaml, mesh, exec);
     const TrainSummary summary = trainer.run(stop);
-    if (world.rank() != 0) return;
-    log_info("memory by owner at the peak{} ({}):\n{}", world.size() > 1 ? " of rank 0" : "",
-             human_bytes(static_cast<double>(exec.ledger().peak_bytes())), exec.ledger().report());
-    print_summary(summary);
+    report_memory(place.host, exec);
+    if (place.host.rank() == 0) print_summary(summary);
   };
-  if (command.ranks == 1) return train_rank(*make_self_communicator());
-  run_ranks(static_cast<int>(command.ranks), train_rank);
+  const auto named_rank = [&](const RankPlace& place) {
+    try {
+      train_rank(place);
+    } catch (const UsageError&) {
+      throw;
+    } catch (const PeerFailure&) {
+      throw;
+    } catch (const std::exception& error) {
+      const std::string message = error.what();
+      if (launch.num_ranks == 1 || message.starts_with("rank ")) throw;
+      fail("rank {}: {}", place.host.rank(), message);
+    }
+  };
+  const auto train = [&] { run_launched(launch, timeout, named_rank); };
+  if (launch.kind == LaunchKind::kThreads && launch.num_ranks > 1)
+    run_beside(stop, train);
+  else
+    train();
 }
 
 }  // namespace
@@ -105,7 +186,9 @@ Command train_command() {
                    "--tokenizer-model tokenizer.json --save run",
                    "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --train-iters 20",
                    "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --ranks 4 "
-                   "--tensor-model-parallel-size 2"},
+                   "--tensor-model-parallel-size 2",
+                   "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --gpus 4",
+                   "mpirun -np 4 megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192"},
       .run = run_train};
 }
 

@@ -17,6 +17,7 @@ struct MpiLaunch {
   int rank = 0;
   int size = 1;
   int local_rank = 0;  ///< among the processes of this node
+  int num_local = 0;   ///< processes of this node; 0 where the launcher does not say
 };
 
 /// Set in processes started by mpirun (Open MPI) or srun; nothing elsewhere, and in the batch script of a

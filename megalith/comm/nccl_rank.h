@@ -8,7 +8,7 @@
 
 #include <nccl.h>
 
-#include "megalith/comm/nccl_host_numbers.h"
+#include "megalith/comm/host_numbers.h"
 #include "megalith/comm/nccl_watch.h"
 
 namespace megalith {

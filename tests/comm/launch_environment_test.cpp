@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "megalith/comm/launch.h"
 #include "megalith/comm/mpi_launch.h"
 
 namespace megalith {
@@ -17,7 +18,8 @@ class LaunchEnvironment : public testing::Test {
   void TearDown() override { clear(); }
   static void clear() {
     for (const char* name : {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-                             "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"})
+                             "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID",
+                             "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"})
       ::unsetenv(name);
   }
   static void set(const char* name, const char* value) { ::setenv(name, value, 1); }
@@ -48,6 +50,27 @@ TEST_F(LaunchEnvironment, MpirunAndSrunAreKnown) {
   EXPECT_EQ(launch->launcher, "mpirun");
   EXPECT_EQ(launch->rank, 3);
   EXPECT_EQ(launch->size, 4);
+}
+
+TEST_F(LaunchEnvironment, ALaunchIsThreadsOrOneRankOfAProcess) {
+  const Launch threads = find_launch(4);
+  EXPECT_EQ(threads.kind, LaunchKind::kThreads);
+  EXPECT_EQ(threads.num_ranks, 4);
+  EXPECT_TRUE(threads.is_first_process());
+  set("OMPI_COMM_WORLD_RANK", "0");
+  set("OMPI_COMM_WORLD_SIZE", "1");
+  EXPECT_EQ(find_launch(4).kind, LaunchKind::kThreads);  // mpirun -np 1
+  set("OMPI_COMM_WORLD_RANK", "5");
+  set("OMPI_COMM_WORLD_SIZE", "8");
+  set("OMPI_COMM_WORLD_LOCAL_RANK", "1");
+  set("OMPI_COMM_WORLD_LOCAL_SIZE", "4");
+  const Launch process = find_launch(1);
+  EXPECT_EQ(process.kind, LaunchKind::kMpi);
+  EXPECT_EQ(process.num_ranks, 8);
+  EXPECT_EQ(process.local_rank, 1);
+  EXPECT_EQ(process.num_local, 4);
+  EXPECT_FALSE(process.is_first_process());
+  EXPECT_THAT([] { find_launch(2); }, ThrowsMessage<UsageError>(HasSubstr("mpirun starts 8 processes")));
 }
 
 TEST_F(LaunchEnvironment, NonsenseIsNamed) {

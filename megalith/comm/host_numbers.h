@@ -1,6 +1,8 @@
 #pragma once
 // defines: HostNumbers
 
+#include <algorithm>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -8,7 +10,7 @@
 
 namespace megalith {
 
-/// i64 tensors on the host for what the ranks of GPUs tell each other through a host group.
+/// i64 tensors on the host, for what ranks tell each other through a host group.
 class HostNumbers {
  public:
   Tensor make(int64_t count) {

@@ -1,0 +1,60 @@
+#pragma once
+// defines: LaunchKind, Launch, find_launch, RankPlace, run_launched, RankWorld
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "megalith/comm/communicator.h"
+#include "megalith/comm/nccl.h"
+#include "megalith/core/exec.h"
+
+namespace megalith {
+
+enum class LaunchKind {
+  kThreads,  ///< all ranks are threads of this process
+  kMpi,      ///< each rank is a process that mpirun or srun started
+  kSockets,  ///< each rank is a process that a launcher started with RANK and the like, as torchrun does
+};
+
+/// How the ranks of a run come to be.
+struct Launch {
+  LaunchKind kind = LaunchKind::kThreads;
+  std::string launcher;  ///< "mpirun", "srun", "RANK and WORLD_SIZE"; empty for threads
+  int num_ranks = 1;     ///< of the whole run
+  int process_rank = 0;  ///< kThreads: 0
+  int local_rank = 0;    ///< of the process among those of its node
+  int num_local = 1;     ///< ranks of this node; processes: 0 where the launcher does not say
+  /// The first process, or the only one: what is said once is said here.
+  bool is_first_process() const { return process_rank == 0; }
+};
+
+/// What the environment says, else `num_threads` rank threads. In a process that a launcher started as one of
+/// several num_threads must be 1: throws UsageError. Throws Error naming the variable for what is no number.
+Launch find_launch(int num_threads);
+
+/// One rank and where it is.
+struct RankPlace {
+  Communicator& host;  ///< all ranks, for CPU tensors
+  int local_rank = 0;  ///< among the ranks of this node: the GPU it takes
+};
+
+/// Runs `body` in every rank of this process and returns when all ranks of the run are done. Throws what the
+/// first rank of this process to fail threw, or PeerFailure when a rank of another process failed.
+void run_launched(const Launch& launch, std::chrono::milliseconds timeout,
+                  const std::function<void(const RankPlace&)>& body);
+
+/// The group of all ranks for tensors of a rank's own device: the host group itself on the CPU, NCCL's on
+/// GPUs. Collective; `host` and `exec` outlive it.
+class RankWorld {
+ public:
+  RankWorld(Communicator& host, Exec& exec, const NcclOptions& options = {});
+  Communicator& comm() const { return *comm_; }
+
+ private:
+  std::unique_ptr<Communicator> on_gpu_;
+  Communicator* comm_;
+};
+
+}  // namespace megalith
