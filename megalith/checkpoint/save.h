@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct NamedTensor {
   std::string name;
   Tensor tensor;                          ///< contiguous
   std::optional<TensorPiece> piece = {};  ///< what it is of the whole; none: all of it
+  std::span<const std::byte> copy = {};   ///< its bytes on the host; empty: the tensor's own are written
 };
 
 struct CheckpointContents {

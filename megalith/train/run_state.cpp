@@ -7,7 +7,6 @@
 
 #include "megalith/checkpoint/layout.h"
 #include "megalith/checkpoint/reader.h"
-#include "megalith/checkpoint/save.h"
 #include "megalith/models/gpt/hf_config.h"
 #include "megalith/models/gpt/hf_weights.h"
 
@@ -81,8 +80,7 @@ void check_names(const CheckpointReader& reader, const ParameterStore& store, co
 
 }  // namespace
 
-std::filesystem::path save_run(const std::filesystem::path& root, const RunParts& parts,
-                               const SaveOptions& options) {
+CheckpointContents run_contents(const RunParts& parts, const SaveOptions& options) {
   CheckpointContents contents{.iteration = parts.state->iteration,
                               .config_yaml = options.config_yaml,
                               .state = {{kConsumedSamples, std::to_string(parts.state->consumed_samples)},
@@ -106,7 +104,13 @@ std::filesystem::path save_run(const std::filesystem::path& root, const RunParts
   parts.optimizer->visit_state([&](const AdamW::StatePiece& piece) {
     add(contents.optimizer, state_name(piece), *piece.parameter, piece.begin, piece.tensor);
   });
-  return save_checkpoint(root, contents, {.count = options.keep_last}, parts.mesh->world());
+  return contents;
+}
+
+std::filesystem::path save_run(const std::filesystem::path& root, const RunParts& parts,
+                               const SaveOptions& options) {
+  return save_checkpoint(root, run_contents(parts, options), {.count = options.keep_last},
+                         parts.mesh->world());
 }
 
 bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& exec) {

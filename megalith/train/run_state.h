@@ -1,10 +1,11 @@
 #pragma once
-// defines: RunState, RunParts, SaveOptions, save_run, load_run, load_run_weights
+// defines: RunState, RunParts, SaveOptions, run_contents, save_run, load_run, load_run_weights
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
 
+#include "megalith/checkpoint/save.h"
 #include "megalith/models/gpt/gpt_model.h"
 #include "megalith/optim/adamw.h"
 
@@ -32,8 +33,11 @@ struct SaveOptions {
   int64_t keep_last = 0;            ///< 0: all
 };
 
-/// Publishes a checkpoint of the run under `root`. Returns its directory. Collective: every rank writes what
-/// it alone has, and of what several have, one of them its share.
+/// What this rank writes into a checkpoint of the run: what it alone has, and of what several have, its
+/// share.
+CheckpointContents run_contents(const RunParts& parts, const SaveOptions& options);
+
+/// Publishes a checkpoint of the run under `root`. Returns its directory. Collective.
 std::filesystem::path save_run(const std::filesystem::path& root, const RunParts& parts,
                                const SaveOptions& options);
 

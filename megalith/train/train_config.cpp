@@ -36,6 +36,8 @@ void declare_fields(TrainConfig& c, FieldList& f) {
   f.add("save_interval", c.save_interval,
         {.help = "steps between checkpoints in --save; 0: only at the end", .min = 0});
   f.add("keep_last", c.keep_last, {.help = "checkpoints to keep; 0: all", .min = 0});
+  f.add("async_save", c.async_save,
+        {.help = "training goes on while a checkpoint is written, from a copy in host memory"});
   f.add("finetune", c.finetune, {.help = "take only the weights from --load and begin at step 0"});
   f.add("recompute_granularity", c.recompute_granularity,
         {.help = "what the backward computes again: full keeps only the layers' inputs",

@@ -33,6 +33,7 @@ struct TrainConfig {
   std::string load;
   int64_t save_interval = 0;
   int64_t keep_last = 0;
+  bool async_save = false;
   bool finetune = false;
 
   std::string recompute_granularity = "none";

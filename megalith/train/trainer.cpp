@@ -96,10 +96,12 @@ TrainSummary Trainer::run(StopSignal& stop) {
     const bool is_last = state_.iteration == train.train_iters;
     if (is_last || state_.iteration % train.eval_interval == 0) evaluate_now();
     if (train.save_interval > 0 && state_.iteration % train.save_interval == 0) save_now();
+    if (saver_.is_pending() && !any_rank(!saver_.is_written())) finish_save();
   }
 
   summary_.was_interrupted = state_.iteration < train.train_iters;
   save_now();
+  if (saver_.is_pending()) finish_save();
   if (line_) line_->finish();
   if (!recent_losses_.empty()) {
     const double sum = std::accumulate(recent_losses_.begin(), recent_losses_.end(), 0.0);
@@ -185,15 +187,27 @@ void Trainer::evaluate_now() {
 
 void Trainer::save_now() {
   if (!has_place_to_save() || saved_iteration_ == state_.iteration || state_.iteration == 0) return;
+  if (saver_.is_pending()) finish_save();
   const RunParts parts{
       .mesh = mesh_, .parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
-  summary_.checkpoint = save_run(config_.train.save, parts,
-                                 {.config_yaml = config_yaml_,
-                                  .tokenizer = config_.train.tokenizer_model,
-                                  .keep_last = config_.train.keep_last});
+  const SaveOptions options{.config_yaml = config_yaml_,
+                            .tokenizer = config_.train.tokenizer_model,
+                            .keep_last = config_.train.keep_last};
   saved_iteration_ = state_.iteration;
-  if (line_)
-    line_->note(fmt::format("step {}: checkpoint {}", state_.iteration, summary_.checkpoint.string()));
+  if (config_.train.async_save)
+    saver_.start(config_.train.save, run_contents(parts, options), {.count = options.keep_last},
+                 mesh_->world());
+  else
+    note_checkpoint(save_run(config_.train.save, parts, options));
+}
+
+void Trainer::finish_save() {
+  note_checkpoint(saver_.finish(mesh_->world()));
+}
+
+void Trainer::note_checkpoint(const std::filesystem::path& checkpoint) {
+  summary_.checkpoint = checkpoint;
+  if (line_) line_->note(fmt::format("step {}: checkpoint {}", saved_iteration_, checkpoint.string()));
 }
 
 }  // namespace megalith

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "megalith/base/stop_signal.h"
+#include "megalith/checkpoint/async_saver.h"
 #include "megalith/data/batch_loader.h"
 #include "megalith/data/build_datasets.h"
 #include "megalith/models/gpt/gpt_model.h"
@@ -42,6 +43,9 @@ class Trainer {
   StepResult train_one();
   void evaluate_now();
   void save_now();
+  /// Publishes the checkpoint that is being written beside the steps.
+  void finish_save();
+  void note_checkpoint(const std::filesystem::path& checkpoint);
   void record(const StepResult& result, double step_s);
   double tokens_per_step() const;
   /// One rank writes progress, metrics and notes.
@@ -69,6 +73,7 @@ class Trainer {
   std::vector<double> recent_losses_;
   double training_s_ = 0;
   int64_t saved_iteration_ = -1;
+  AsyncSaver saver_;
 };
 
 }  // namespace megalith

@@ -1,6 +1,7 @@
 #pragma once
-// defines: CheckpointTest, make_store, fill_store, contents_of
+// defines: CheckpointTest, TestStore, fill_store, contents_of
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -20,8 +21,9 @@ class CheckpointTest : public testing::Test {
  protected:
   void SetUp() override {
     const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    root_ = std::filesystem::temp_directory_path() /
-            fmt::format("mg_{}_{}_{}", test->test_suite_name(), test->name(), getpid());
+    std::string name = fmt::format("mg_{}_{}_{}", test->test_suite_name(), test->name(), getpid());
+    std::replace(name.begin(), name.end(), '/', '_');
+    root_ = std::filesystem::temp_directory_path() / name;
     std::filesystem::remove_all(root_);
   }
   void TearDown() override { std::filesystem::remove_all(root_); }
@@ -30,13 +32,12 @@ class CheckpointTest : public testing::Test {
 };
 
 /// Parameters of the shapes given, materialized.
-inline ParameterStore make_store(const std::vector<std::pair<std::string, Shape>>& parameters, DType dtype,
-                                 Exec& exec) {
-  ParameterStore store;
-  for (const auto& [name, shape] : parameters) store.add({name, shape, Init::zeros()});
-  store.materialize(exec, dtype);
-  return store;
-}
+struct TestStore : ParameterStore {
+  TestStore(const std::vector<std::pair<std::string, Shape>>& parameters, DType dtype, Exec& exec) {
+    for (const auto& [name, shape] : parameters) add({name, shape, Init::zeros()});
+    materialize(exec, dtype);
+  }
+};
 
 /// Values that depend on the iteration, exact in bf16.
 inline void fill_store(const ParameterStore& store, int64_t iteration) {

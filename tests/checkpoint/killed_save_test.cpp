@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "megalith/base/error.h"
+#include "megalith/checkpoint/async_saver.h"
 #include "megalith/checkpoint/layout.h"
 #include "megalith/checkpoint/reader.h"
 
@@ -25,34 +26,50 @@ const std::vector<std::pair<std::string, Shape>>& shapes() {
   return shapes;
 }
 
-class KilledSaveTest : public CheckpointTest {};
+enum class Mode { kInLine, kBeside };
+
+class KilledSaveTest : public CheckpointTest, public testing::WithParamInterface<Mode> {};
+
+/// Beside: the tensors change while they are written.
+void save(const std::filesystem::path& root, const ParameterStore& store, int64_t iteration, KeepLast keep,
+          Mode mode) {
+  if (mode == Mode::kInLine) {
+    save_checkpoint(root, contents_of(store, iteration), keep);
+    return;
+  }
+  const std::unique_ptr<Communicator> self = make_self_communicator();
+  AsyncSaver saver;
+  saver.start(root, contents_of(store, iteration), keep, *self);
+  fill_store(store, -1);
+  saver.finish(*self);
+}
 
 /// What a child does until it is killed: one save after the other; every third one replaces the one before.
-[[noreturn]] void save_for_ever(const std::filesystem::path& root, int64_t first) {
+[[noreturn]] void save_for_ever(const std::filesystem::path& root, int64_t first, Mode mode) {
   try {
     Exec exec({.device = {}, .num_threads = 1});
-    const ParameterStore store = make_store(shapes(), DType::kF32, exec);
+    const TestStore store(shapes(), DType::kF32, exec);
     for (int64_t iteration = first;; ++iteration) {
       fill_store(store, iteration - (iteration % 3 == 0 ? 1 : 0));
-      save_checkpoint(root, contents_of(store, iteration - (iteration % 3 == 0 ? 1 : 0)), {.count = 2});
+      save(root, store, iteration - (iteration % 3 == 0 ? 1 : 0), {.count = 2}, mode);
     }
   } catch (...) {
   }
   _exit(3);
 }
 
-TEST_F(KilledSaveTest, LeavesAStateThatWasSaved) {
+TEST_P(KilledSaveTest, LeavesAStateThatWasSaved) {
   Exec exec;
-  const ParameterStore store = make_store(shapes(), DType::kF32, exec);
-  const ParameterStore expected = make_store(shapes(), DType::kF32, exec);
+  const TestStore store(shapes(), DType::kF32, exec);
+  const TestStore expected(shapes(), DType::kF32, exec);
   fill_store(store, 1);
   save_checkpoint(root_, contents_of(store, 1));
   std::mt19937 random(5);
   int64_t newest = 1;
-  for (int round = 0; round < 30; ++round) {
+  for (int round = 0; round < 20; ++round) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
-    if (child == 0) save_for_ever(root_, newest + 1);
+    if (child == 0) save_for_ever(root_, newest + 1, GetParam());
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 200000));
     kill(child, SIGKILL);
     int status = 0;
@@ -72,9 +89,9 @@ TEST_F(KilledSaveTest, LeavesAStateThatWasSaved) {
 }
 
 /// A file system that is full, as a process with a file size limit sees it.
-TEST_F(KilledSaveTest, FullDiskIsAnErrorAndCostsNothing) {
+TEST_P(KilledSaveTest, FullDiskIsAnErrorAndCostsNothing) {
   Exec exec;
-  const ParameterStore store = make_store(shapes(), DType::kF32, exec);
+  const TestStore store(shapes(), DType::kF32, exec);
   fill_store(store, 1);
   save_checkpoint(root_, contents_of(store, 1));
 
@@ -83,7 +100,7 @@ TEST_F(KilledSaveTest, FullDiskIsAnErrorAndCostsNothing) {
   const auto previous = std::signal(SIGXFSZ, SIG_IGN);  // write() then fails with EFBIG
   const rlimit small{.rlim_cur = 500000, .rlim_max = before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-  EXPECT_THAT([&] { save_checkpoint(root_, contents_of(store, 2)); },
+  EXPECT_THAT([&] { save(root_, store, 2, {}, GetParam()); },
               ThrowsMessage<Error>(AllOf(HasSubstr("iteration 2 was not saved"),
                                          HasSubstr("model.safetensors"), HasSubstr("File too large"))));
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
@@ -91,9 +108,14 @@ TEST_F(KilledSaveTest, FullDiskIsAnErrorAndCostsNothing) {
 
   EXPECT_EQ(CheckpointReader(root_).iteration(), 1);
   EXPECT_FALSE(std::filesystem::exists(root_ / ".iter_0000002.tmp")) << "the space is given back";
-  save_checkpoint(root_, contents_of(store, 2));
+  save(root_, store, 2, {}, GetParam());
   EXPECT_EQ(CheckpointReader(root_).iteration(), 2);
 }
+
+INSTANTIATE_TEST_SUITE_P(Modes, KilledSaveTest, testing::Values(Mode::kInLine, Mode::kBeside),
+                         [](const auto& instance) {
+                           return instance.param == Mode::kInLine ? "InLine" : "Beside";
+                         });
 
 }  // namespace
 }  // namespace megalith

@@ -21,14 +21,14 @@ class SaveLoadTest : public CheckpointTest {
   const std::vector<std::pair<std::string, Shape>> shapes_ = {{"a.weight", {3, 5}}, {"a.bias", {7}}};
 
   void save(int64_t iteration, KeepLast keep = {}) {
-    const ParameterStore store = make_store(shapes_, DType::kF32, exec_);
+    const TestStore store(shapes_, DType::kF32, exec_);
     fill_store(store, iteration);
     save_checkpoint(root_, contents_of(store, iteration), keep);
   }
 };
 
 TEST_F(SaveLoadTest, ReturnsEverythingThatWasSaved) {
-  const ParameterStore store = make_store(shapes_, DType::kF32, exec_);
+  const TestStore store(shapes_, DType::kF32, exec_);
   fill_store(store, 3);
   CheckpointContents contents = contents_of(store, 3);
   const std::vector<float> moments{0.1f, -0.0f, 3e-38f};
@@ -48,7 +48,7 @@ TEST_F(SaveLoadTest, ReturnsEverythingThatWasSaved) {
     EXPECT_EQ(reader.state("consumed_samples"), "24");
     EXPECT_EQ(reader.model_dtype(), DType::kF32);
     EXPECT_EQ(read_text_file(reader.tokenizer()), "{\"a\":1}");
-    const ParameterStore read = make_store(shapes_, DType::kF32, exec_);
+    const TestStore read(shapes_, DType::kF32, exec_);
     reader.read_model(read, exec_);
     EXPECT_EQ(to_vector<float>(read.find("a.weight").data), to_vector<float>(store.find("a.weight").data));
     EXPECT_EQ(to_vector<float>(read.find("a.bias").data), to_vector<float>(store.find("a.bias").data));
@@ -93,18 +93,18 @@ TEST_F(SaveLoadTest, RemovesWhatKilledSavesLeft) {
 }
 
 TEST_F(SaveLoadTest, ConvertsBetweenDtypes) {
-  const ParameterStore wide = make_store({{"w", {2}}}, DType::kF32, exec_);
+  const TestStore wide({{"w", {2}}}, DType::kF32, exec_);
   wide.find("w").data.data<float>()[0] = 1.00390625f;  // between two bf16 values: the tie goes to even, 1.0
   wide.find("w").data.data<float>()[1] = 1.01171875f;  // the tie goes up, to 1.015625
   save_checkpoint(root_, contents_of(wide, 1));
-  const ParameterStore narrow = make_store({{"w", {2}}}, DType::kBF16, exec_);
+  const TestStore narrow({{"w", {2}}}, DType::kBF16, exec_);
   CheckpointReader(root_).read_model(narrow, exec_);
   EXPECT_THAT(to_vector<float>(narrow.find("w").data), ElementsAre(1.0f, 1.015625f));
 
   CheckpointContents contents = contents_of(narrow, 2);
   contents.optimizer.push_back({"master.w", wide.find("w").data});
   save_checkpoint(root_, contents);
-  const ParameterStore again = make_store({{"w", {2}}}, DType::kF32, exec_);
+  const TestStore again({{"w", {2}}}, DType::kF32, exec_);
   CheckpointReader(root_).read_model(again, exec_);
   EXPECT_THAT(to_vector<float>(again.find("w").data), ElementsAre(1.00390625f, 1.01171875f))
       << "the master weights";
@@ -117,7 +117,7 @@ TEST_F(SaveLoadTest, NamesTheParameterOfAnotherModel) {
   const CheckpointReader reader(root_);
   const auto expect = [&](std::vector<std::pair<std::string, Shape>> shapes,
                           const testing::Matcher<std::string>& what) {
-    const ParameterStore store = make_store(shapes, DType::kF32, exec_);
+    const TestStore store(shapes, DType::kF32, exec_);
     EXPECT_THAT([&] { reader.read_model(store, exec_); }, ThrowsMessage<Error>(what));
   };
   expect({{"a.weight", {3, 6}}, {"a.bias", {7}}},
@@ -205,7 +205,7 @@ TEST_F(SaveLoadTest, NamesDirectoriesWithoutACheckpoint) {
   write_text_file(root_ / kLatestFile, "release");
   EXPECT_THAT([&] { CheckpointReader reader(root_); },
               ThrowsMessage<Error>(HasSubstr("'release', not the number of an iteration")));
-  const ParameterStore store = make_store(shapes_, DType::kF32, exec_);
+  const TestStore store(shapes_, DType::kF32, exec_);
   write_text_file(root_ / "file", "");
   EXPECT_THAT([&] { save_checkpoint(root_ / "file", contents_of(store, 1)); },
               ThrowsMessage<Error>(HasSubstr((root_ / "file").string())));

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <thread>
 
+#include "megalith/comm/run_ranks.h"
 #include "megalith/report/metrics_log.h"
 
 #include "tests/train/trainer_fixture.h"
@@ -49,6 +50,38 @@ TEST_P(Resume, IsExact) {
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, Resume, ::testing::Bool(),
                          [](const auto& instance) { return instance.param ? "Bf16" : "F32"; });
+
+// A checkpoint written beside the steps holds the weights of its own step.
+TEST(AsyncSave, HoldsWhatASaveInLineHolds) {
+  const RunFolder folder;
+  RunConfig config = small_run(6);
+  config.train.save_interval = 2;
+  const auto run = [&](const std::string& name, int num_ranks) {
+    config.train.save = folder / name;
+    run_ranks(num_ranks, [&](Communicator& world) {
+      Exec exec({.num_threads = 1});
+      StopSignal stop;
+      const Mesh mesh(world, config.parallel);
+      Trainer(config, {.size = 96, .eod = 95}, "model: {}\n", mesh, exec).run(stop);
+    });
+  };
+  const auto file_names = [](int num_ranks) -> std::vector<std::string> {
+    if (num_ranks == 1) return {"model.safetensors", "optimizer.safetensors"};
+    return {"model_00000.safetensors", "optimizer_00000.safetensors", "model_00001.safetensors",
+            "optimizer_00001.safetensors"};
+  };
+  for (const int num_ranks : {1, 2}) {
+    config.parallel.data_parallel_sharding_strategy = num_ranks > 1 ? "optim" : "no_shard";
+    config.train.async_save = false;
+    run(fmt::format("line{}", num_ranks), num_ranks);
+    config.train.async_save = true;
+    run(fmt::format("beside{}", num_ranks), num_ranks);
+    for (const char* iteration : {"iter_0000002", "iter_0000004", "iter_0000006"})
+      for (const std::string& file : file_names(num_ranks))
+        expect_same_file(folder / fmt::format("line{}/{}/{}", num_ranks, iteration, file),
+                         folder / fmt::format("beside{}/{}/{}", num_ranks, iteration, file));
+  }
+}
 
 TEST(Trainer, LossFallsOnDataThatCanBeLearnt) {
   RunConfig config = small_run(60);

@@ -1,0 +1,39 @@
+#pragma once
+// defines: RankPlace, CheckpointWriter
+
+#include "megalith/checkpoint/manifest.h"
+#include "megalith/checkpoint/save.h"
+
+namespace megalith {
+
+struct RankPlace {
+  int rank = 0, num_ranks = 1;
+};
+
+/// The phases of a save (save.h) on one rank. Between two of them all ranks wait for each other; how they do
+/// is the caller's. Errors of the file system throw Error.
+class CheckpointWriter {
+ public:
+  CheckpointWriter(const std::filesystem::path& root, CheckpointContents contents, KeepLast keep,
+                   RankPlace place);
+
+  /// Rank 0: makes the directory aside, and removes what killed saves left.
+  void open() const;
+  /// Every rank: its pieces.
+  void write();
+  /// Rank 0: the manifest; the directory gets its name; old checkpoints go.
+  std::filesystem::path publish() const;
+
+  std::filesystem::path directory() const;
+  /// Removes what was written and throws Error with the reason.
+  [[noreturn]] void fail_with(const std::exception& error) const;
+
+ private:
+  std::filesystem::path root_, aside_;
+  CheckpointContents contents_;
+  KeepLast keep_;
+  RankPlace place_;
+  std::map<std::string, StoredFile> files_;
+};
+
+}  // namespace megalith
