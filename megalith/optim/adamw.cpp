@@ -41,12 +41,21 @@ std::vector<DecayRange> decay_ranges(const ParameterStore& store) {
 AdamW::AdamW(ParameterStore& store, const OptimConfig& config, Exec& exec)
     : store_(&store), config_(config), has_own_master_(store.dtype() != DType::kF32) {
   const OwnerScope scope(exec.ledger(), "optimizer");
+  Shape owned_shape{0};
+  for (const ParameterStore::Owned& owned : store.owned())
+    owned_shape.set(0, owned_shape[0] + owned.range.size());
+  // One buffer of each kind for all parts: a block of its own for every small one would waste memory.
+  const Tensor masters = has_own_master_ ? exec.zeros(owned_shape, DType::kF32) : Tensor();
+  const Tensor moments = exec.zeros(owned_shape, DType::kF32);
+  const Tensor square_moments = exec.zeros(owned_shape, DType::kF32);
+  int64_t begin = 0;
   for (const ParameterStore::Owned& owned : store.owned()) {
-    const Shape shape{owned.range.size()};
+    const int64_t end = begin + owned.range.size();
     parts_.push_back({.owned = owned,
-                      .master = has_own_master_ ? exec.zeros(shape, DType::kF32) : owned.data,
-                      .exp_avg = exec.zeros(shape, DType::kF32),
-                      .exp_avg_sq = exec.zeros(shape, DType::kF32)});
+                      .master = has_own_master_ ? masters.slice(0, begin, end) : owned.data,
+                      .exp_avg = moments.slice(0, begin, end),
+                      .exp_avg_sq = square_moments.slice(0, begin, end)});
+    begin = end;
   }
   copy_master_from_model(exec);
 }

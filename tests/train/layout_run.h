@@ -14,7 +14,8 @@ struct LayoutCase {
   ParallelConfig parallel;
   bool is_gpt2 = false;  ///< biases, learned positions, LayerNorm, tied head; else Llama-style
   bool has_dropout = false;
-  MoeConfig moe = {};  ///< of a Llama-style model
+  std::string recompute = {};  ///< recompute_granularity
+  MoeConfig moe = {};          ///< of a Llama-style model
 };
 
 /// Trains a small f32 model on fixed tokens: global batch 8, microbatches of 1.

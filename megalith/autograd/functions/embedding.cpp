@@ -5,8 +5,9 @@
 namespace megalith {
 namespace {
 
+// In the backward the table itself may be away.
 int64_t first_id(const Parameter& table) {
-  return table.spec.shard.index * table.data.dim(0);
+  return table.spec.shard.index * (table.spec.shape[0] / table.spec.shard.count);
 }
 
 class EmbeddingNode : public Node {
