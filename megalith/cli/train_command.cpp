@@ -146,7 +146,7 @@ void run_train(CommandLine& line) {
   check_layout(config, launch.num_ranks);
   if (!launch.is_first_process()) set_log_level(LogLevel::kError);
   const std::chrono::milliseconds timeout = std::chrono::seconds(command.rank_timeout);
-  const auto train_rank = [&](const RankPlace& place) {
+  const auto train_rank = [&](const LaunchedRank& place) {
     if (launch.kind != LaunchKind::kThreads) check_same_recipe(place.host, yaml);
     Exec exec(exec_options(config, launch, device_of(command, config, launch, place.local_rank)));
     const RankWorld world(place.host, exec, {.timeout = timeout});
@@ -156,7 +156,7 @@ void run_train(CommandLine& line) {
     report_memory(place.host, exec);
     if (place.host.rank() == 0) print_summary(summary);
   };
-  const auto named_rank = [&](const RankPlace& place) {
+  const auto named_rank = [&](const LaunchedRank& place) {
     try {
       train_rank(place);
     } catch (const UsageError&) {
@@ -179,17 +179,14 @@ void run_train(CommandLine& line) {
 }  // namespace
 
 Command train_command() {
-  return {
-      .name = "train",
-      .summary = "Train a language model from a recipe.",
-      .examples = {"megalith train recipes/llama-tiny.yaml --data-path corpus_text_document "
-                   "--tokenizer-model tokenizer.json --save run",
-                   "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --train-iters 20",
-                   "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --ranks 4 "
-                   "--tensor-model-parallel-size 2",
-                   "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --gpus 4",
-                   "mpirun -np 4 megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192"},
-      .run = run_train};
+  return {.name = "train",
+          .summary = "Train a language model from a recipe.",
+          .examples = {"megalith train recipes/llama-tiny.yaml --data-path corpus_text_document "
+                       "--tokenizer-model tokenizer.json --save run",
+                       "megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192 --ranks 4 "
+                       "--tensor-model-parallel-size 2",
+                       "mpirun -np 4 megalith train recipes/llama-tiny.yaml --mock-data --vocab-size 8192"},
+          .run = run_train};
 }
 
 }  // namespace megalith

@@ -23,7 +23,7 @@ Launch find_launch(int num_threads) {
 }
 
 void run_launched(const Launch& launch, std::chrono::milliseconds timeout,
-                  const std::function<void(const RankPlace&)>& body) {
+                  const std::function<void(const LaunchedRank&)>& body) {
   if (launch.kind == LaunchKind::kMpi)
     return run_mpi_rank({.timeout = timeout}, [&](Communicator& host) { body({host, launch.local_rank}); });
   if (launch.num_ranks == 1) {

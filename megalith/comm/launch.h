@@ -1,5 +1,5 @@
 #pragma once
-// defines: LaunchKind, Launch, find_launch, RankPlace, run_launched, RankWorld
+// defines: LaunchKind, Launch, find_launch, LaunchedRank, run_launched, RankWorld
 
 #include <chrono>
 #include <functional>
@@ -35,7 +35,7 @@ struct Launch {
 Launch find_launch(int num_threads);
 
 /// One rank and where it is.
-struct RankPlace {
+struct LaunchedRank {
   Communicator& host;  ///< all ranks, for CPU tensors
   int local_rank = 0;  ///< among the ranks of this node: the GPU it takes
 };
@@ -43,7 +43,7 @@ struct RankPlace {
 /// Runs `body` in every rank of this process and returns when all ranks of the run are done. Throws what the
 /// first rank of this process to fail threw, or PeerFailure when a rank of another process failed.
 void run_launched(const Launch& launch, std::chrono::milliseconds timeout,
-                  const std::function<void(const RankPlace&)>& body);
+                  const std::function<void(const LaunchedRank&)>& body);
 
 /// The group of all ranks for tensors of a rank's own device: the host group itself on the CPU, NCCL's on
 /// GPUs. Collective; `host` and `exec` outlive it.

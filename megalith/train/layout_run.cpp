@@ -5,6 +5,7 @@
 #include <limits>
 #include <mutex>
 
+#include "megalith/comm/launch.h"
 #include "megalith/comm/run_ranks.h"
 #include "megalith/train/build_model.h"
 #include "megalith/train/train_step.h"
@@ -64,9 +65,12 @@ LayoutRun LayoutRunner::run(const ParallelConfig& parallel, int num_ranks) const
   const int64_t batch_size = config.train.batch_size();
   LayoutRun result;
   std::mutex mutex;
-  run_ranks(num_ranks, [&](Communicator& world) {
-    Exec exec({.num_threads = options_.num_threads, .seed = static_cast<uint64_t>(config.data.seed)});
-    const Mesh mesh(world, config.parallel);
+  run_ranks(num_ranks, [&](Communicator& host) {
+    Exec exec({.device = {options_.device, options_.device == DeviceKind::kCpu ? 0 : host.rank()},
+               .num_threads = options_.num_threads,
+               .seed = static_cast<uint64_t>(config.data.seed)});
+    const RankWorld world(host, exec);
+    const Mesh mesh(world.comm(), config.parallel);
     const auto model = build_model(config.model, mesh, exec);
     ParameterStore& store = model->parameters();
     store.initialize(exec);
@@ -86,7 +90,7 @@ LayoutRun LayoutRunner::run(const ParallelConfig& parallel, int num_ranks) const
       model->after_step(exec);
       const std::lock_guard lock(mutex);
       if (i == 0) collect_gradients(store, result);
-      if (world.rank() != 0) continue;
+      if (host.rank() != 0) continue;
       result.losses.push_back(one.loss);
       result.grad_norms.push_back(one.grad_norm);
     }

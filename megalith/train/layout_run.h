@@ -18,13 +18,13 @@ struct LayoutRun {
   std::map<std::string, std::vector<float>> first_gradients;
 };
 
-/// Trains some steps of one recipe on layouts of CPU rank threads, always from the same weights on the same
-/// data.
+/// Trains some steps of one recipe on layouts of rank threads, always from the same weights on the same data.
 class LayoutRunner {
  public:
   struct Options {
     int num_steps = 3;
-    int num_threads = 1;  ///< of each rank
+    int num_threads = 1;                   ///< of each rank
+    DeviceKind device = DeviceKind::kCpu;  ///< with kCuda rank r has GPU r
   };
   LayoutRunner(const RunConfig& config, const Vocabulary& vocabulary, const Options& options);
 
