@@ -29,6 +29,17 @@ const Layout kZbV{"zbv", 2, {.pipeline_model_parallel_size = 2, .pipeline_schedu
 const Layout kDp2{"dp2", 2, {}};
 const Layout kZero2{"zero1dp2", 2, {.data_parallel_sharding_strategy = "optim"}};
 const Layout kZero4{"zero1dp4", 4, {.data_parallel_sharding_strategy = "optim"}};
+const Layout kGrads4{"zero2dp4", 4, {.data_parallel_sharding_strategy = "optim_grads"}};
+const Layout kFsdp4{"zero3dp4", 4, {.data_parallel_sharding_strategy = "optim_grads_params"}};
+const Layout kFsdpTp2{"zero3dp2tp2",
+                      4,
+                      {.tensor_model_parallel_size = 2,
+                       .sequence_parallel = true,
+                       .data_parallel_sharding_strategy = "optim_grads_params"}};
+const Layout kHsdp{
+    "hsdp2x2",
+    4,
+    {.data_parallel_sharding_strategy = "optim_grads_params", .num_distributed_optimizer_instances = 2}};
 const Layout kMixed{"tp2pp2dp2",
                     8,
                     {.tensor_model_parallel_size = 2,
@@ -94,7 +105,10 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Pair{kSingle, kTp2Sp}, Pair{kSingle, kMixed}, Pair{kSingle, kZero4},
                       Pair{kTp2Sp, kSingle}, Pair{kTp4, kPp2}, Pair{kPp2, kTp4}, Pair{kPp4, kZbV},
                       Pair{kZbV, kPp4}, Pair{kDp2, kZero2}, Pair{kZero2, kDp2}, Pair{kZero2, kZero4},
-                      Pair{kZero4, kTp2Sp}, Pair{kMixed, kSingle}, Pair{kMixed, kPp4}, Pair{kMixed, kZero2}),
+                      Pair{kZero4, kTp2Sp}, Pair{kMixed, kSingle}, Pair{kMixed, kPp4}, Pair{kMixed, kZero2},
+                      Pair{kSingle, kFsdp4}, Pair{kFsdp4, kSingle}, Pair{kFsdp4, kHsdp},
+                      Pair{kHsdp, kFsdpTp2}, Pair{kFsdpTp2, kGrads4}, Pair{kGrads4, kPp2},
+                      Pair{kMixed, kFsdp4}),
     [](const auto& instance) { return instance.param.from.name + "_to_" + instance.param.to.name; });
 
 }  // namespace
