@@ -14,7 +14,7 @@ void AsyncSaver::start(const std::filesystem::path& root, CheckpointContents con
   MG_CHECK(!is_pending(), "a checkpoint is still being written");
   take_copies(contents);
   writer_.emplace(root, std::move(contents), keep,
-                  RankPlace{.rank = world.rank(), .num_ranks = world.size()});
+                  SavingRank{.rank = world.rank(), .num_ranks = world.size()});
   try {
     if (world.rank() == 0) writer_->open();
     world.barrier("checkpoint directory");

@@ -127,7 +127,7 @@ void remove_old(const fs::path& root, int64_t saved, KeepLast keep) {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(const fs::path& root, CheckpointContents contents, KeepLast keep,
-                                   RankPlace place)
+                                   SavingRank place)
     : root_(root),
       aside_(aside_path(root, contents.iteration)),
       contents_(std::move(contents)),

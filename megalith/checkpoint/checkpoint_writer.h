@@ -1,12 +1,12 @@
 #pragma once
-// defines: RankPlace, CheckpointWriter
+// defines: SavingRank, CheckpointWriter
 
 #include "megalith/checkpoint/manifest.h"
 #include "megalith/checkpoint/save.h"
 
 namespace megalith {
 
-struct RankPlace {
+struct SavingRank {
   int rank = 0, num_ranks = 1;
 };
 
@@ -15,7 +15,7 @@ struct RankPlace {
 class CheckpointWriter {
  public:
   CheckpointWriter(const std::filesystem::path& root, CheckpointContents contents, KeepLast keep,
-                   RankPlace place);
+                   SavingRank place);
 
   /// Rank 0: makes the directory aside, and removes what killed saves left.
   void open() const;
@@ -32,7 +32,7 @@ class CheckpointWriter {
   std::filesystem::path root_, aside_;
   CheckpointContents contents_;
   KeepLast keep_;
-  RankPlace place_;
+  SavingRank place_;
   std::map<std::string, StoredFile> files_;
 };
 
