@@ -60,6 +60,7 @@ NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, Communicator
       order_(CommOrder::kInline) {
   if (size() > 1) comm_ = owner_->open(*host_, world_ranks_, order_);
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&reached_, cudaEventDisableTiming));
+  MG_CUDA_CHECK(cudaEventCreateWithFlags(&finished_, cudaEventDisableTiming));
 }
 
 NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_ptr<Communicator> host,
@@ -72,10 +73,12 @@ NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_
       order_(order) {
   if (size() > 1) comm_ = owner_->open(*host_, world_ranks_, order_);
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&reached_, cudaEventDisableTiming));
+  MG_CUDA_CHECK(cudaEventCreateWithFlags(&finished_, cudaEventDisableTiming));
 }
 
 NcclCommunicator::~NcclCommunicator() {
   cudaEventDestroy(reached_);
+  cudaEventDestroy(finished_);
 }
 
 CUstream_st* NcclCommunicator::stream() const {
@@ -84,8 +87,7 @@ CUstream_st* NcclCommunicator::stream() const {
 
 void NcclCommunicator::wait() {
   if (order_ == CommOrder::kInline || travelling_.empty()) return;
-  MG_CUDA_CHECK(cudaEventRecord(reached_, owner_->cuda().comm_stream()));
-  MG_CUDA_CHECK(cudaStreamWaitEvent(owner_->cuda().stream(), reached_, 0));
+  MG_CUDA_CHECK(cudaStreamWaitEvent(owner_->cuda().stream(), finished_, 0));
   travelling_.clear();  // whoever takes the memory next stands behind the event
 }
 
@@ -103,6 +105,8 @@ void NcclCommunicator::run(const Collective& c) {
     launch(c, stream());
     owner_->watch().add(operation, stream());
   });
+  // Here, not in wait(): other groups use the stream too, and wait() is for this one alone.
+  if (order_ == CommOrder::kBeside) MG_CUDA_CHECK(cudaEventRecord(finished_, stream()));
 }
 
 void NcclCommunicator::launch(const Collective& c, CUstream_st* on) {

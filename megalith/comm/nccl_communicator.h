@@ -40,8 +40,9 @@ class NcclCommunicator final : public Communicator {
   Communicator* host_;
   std::vector<int> world_ranks_;
   CommOrder order_;
-  ncclComm_t comm_ = nullptr;  // null for a group of one
-  CUevent_st* reached_ = nullptr;
+  ncclComm_t comm_ = nullptr;       // null for a group of one
+  CUevent_st* reached_ = nullptr;   // by compute, when an operation beside it was called
+  CUevent_st* finished_ = nullptr;  // the last operation beside compute
   int64_t number_ = 0;
   std::vector<Tensor> travelling_;          // of operations beside compute, until wait()
   std::unique_ptr<NcclMessages> messages_;  // made by the first one

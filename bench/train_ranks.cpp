@@ -1,0 +1,226 @@
+// Training steps on several GPUs of one machine, the same as a PyTorch script runs them: Llama-style models,
+// sequence 4096, bf16, random tokens.
+//   1b: 1.14 G parameters (vocabulary 32,000, hidden 2048, 16 layers, 16 heads, 8 groups, SwiGLU 8192)
+//   7b: vocabulary 32,000, hidden 4096, 32 layers, 32 heads, SwiGLU 11008
+//
+//     bench_train_ranks MODEL BATCH LAYOUT...     for each LAYOUT, with BATCH sequences a GPU (tp: in all):
+//     one, ddpN, ddp_lateN (gradients after the backward), zero1_N, zero2_N, fsdpN, tpN (and sequence),
+//     ppN_SCHEDULE_MICROBATCHES, cpN; N GPUs
+//
+// Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
+// a rank held.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "megalith/base/text.h"
+#include "megalith/comm/launch.h"
+#include "megalith/comm/run_ranks.h"
+#include "megalith/train/build_model.h"
+#include "megalith/train/train_step.h"
+
+namespace megalith {
+namespace {
+
+constexpr int64_t kSeq = 4096;
+constexpr int kWarmUp = 4, kSteps = 12;
+
+struct Layout {
+  std::string name;
+  int num_ranks = 1;
+  int64_t num_microbatches = 1;
+  ParallelConfig parallel;
+  bool shares_batch = false;  // the batch is of all ranks together
+};
+
+GptConfig model_of(const std::string& name) {
+  GptConfig c;
+  c.vocab_size = 32000;
+  c.make_vocab_size_divisible_by = 128;
+  if (name == "1b") {
+    c.num_layers = 16;
+    c.hidden_size = 2048;
+    c.num_attention_heads = 16;
+    c.num_query_groups = 8;
+    c.ffn_hidden_size = 8192;
+  } else if (name == "7b") {
+    c.num_layers = 32;
+    c.hidden_size = 4096;
+    c.num_attention_heads = 32;
+    c.ffn_hidden_size = 11008;
+  } else {
+    throw UsageError(fmt::format("model '{}'; allowed: 1b, 7b", name));
+  }
+  c.position_embedding_type = "rope";
+  c.normalization = "RMSNorm";
+  c.swiglu = true;
+  c.add_bias_linear = false;
+  c.untie_embeddings_and_output_weights = true;
+  c.hidden_dropout = c.attention_dropout = 0;
+  c.max_position_embeddings = kSeq;
+  c.bf16 = true;
+  return c;
+}
+
+// "zero1_4" -> 4: the first number at the end of the first part or after it.
+int number_at(const std::string& text, size_t from, const std::string& name) {
+  const int value = from < text.size() ? std::atoi(text.c_str() + from) : 0;
+  if (value < 1) throw UsageError(fmt::format("layout '{}' lacks a number", name));
+  return value;
+}
+
+Layout layout_of(const std::string& name) {
+  Layout l{.name = name};
+  ParallelConfig& p = l.parallel;
+  const auto ends_with_count = [&](const std::string& prefix) {
+    if (!name.starts_with(prefix)) return false;
+    l.num_ranks = number_at(name, prefix.size(), name);
+    return true;
+  };
+  if (name == "one") {
+  } else if (ends_with_count("ddp_late")) {
+    p.overlap_grad_reduce = false;
+  } else if (ends_with_count("ddp_bf16_")) {
+    p.grad_reduce_in_bf16 = true;
+  } else if (ends_with_count("ddp")) {
+  } else if (ends_with_count("zero1_")) {
+    p.data_parallel_sharding_strategy = "optim";
+  } else if (ends_with_count("zero2_")) {
+    p.data_parallel_sharding_strategy = "optim_grads";
+  } else if (ends_with_count("fsdp")) {
+    p.data_parallel_sharding_strategy = "optim_grads_params";
+  } else if (ends_with_count("tp")) {
+    p.tensor_model_parallel_size = l.num_ranks;
+    p.sequence_parallel = true;
+    l.shares_batch = true;
+  } else if (ends_with_count("cp")) {
+    p.context_parallel_size = l.num_ranks;
+    p.cp_comm_type = "a2a";
+    l.shares_batch = true;
+  } else if (ends_with_count("pp")) {
+    const std::vector<std::string> parts = split(name, '_');
+    if (parts.size() != 3)
+      throw UsageError(fmt::format("layout '{}' is not ppN_SCHEDULE_MICROBATCHES", name));
+    p.pipeline_model_parallel_size = l.num_ranks;
+    p.pipeline_schedule = parts[1];
+    l.num_microbatches = number_at(parts[2], 0, name);
+    l.shares_batch = true;
+  } else {
+    throw UsageError(fmt::format("layout '{}' is not known", name));
+  }
+  return l;
+}
+
+void draw_batch(HostBatch& batch, int64_t rows, int64_t vocabulary, RngKey rng) {
+  resize_batch(batch, rows, kSeq);
+  std::vector<int32_t> text(static_cast<size_t>(kSeq) + 1);
+  uint64_t draws = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int32_t& token : text)
+      token = static_cast<int32_t>(rng.bits(draws++) % static_cast<uint32_t>(vocabulary));
+    fill_row(batch, row, text, {});
+  }
+  finish_batch(batch);
+}
+
+struct Measured {
+  double step_ms = 0;
+  int64_t peak_bytes = 0;         // of tensors, the rank that has most
+  int64_t device_peak_bytes = 0;  // of the GPU, with NCCL's and the libraries' own
+  FlopsPerToken flops;
+};
+
+Measured measure(const GptConfig& model_config, int64_t batch, const Layout& layout) {
+  TrainConfig train;
+  train.train_iters = 1000;
+  train.micro_batch_size = batch;
+  const int64_t replicas = layout.shares_batch ? 1 : layout.num_ranks;
+  train.global_batch_size = batch * layout.num_microbatches * replicas;
+  OptimConfig optim;
+  optim.lr = 1e-4;
+  optim.lr_decay_style = "constant";
+  Measured result;
+  std::mutex mutex;
+  run_ranks({.num_ranks = layout.num_ranks, .timeout = std::chrono::seconds(60)}, [&](Communicator& host) {
+    Exec exec({.device = {DeviceKind::kCuda, host.rank()}, .num_threads = 1});
+    const RankWorld world(host, exec, {.timeout = std::chrono::seconds(60)});
+    const Mesh mesh(world.comm(), layout.parallel);
+    const auto model = build_model(model_config, mesh, exec);
+    model->parameters().initialize(exec);
+    model->parameters().allocate_gradients(exec);
+    AdamW optimizer(model->parameters(), optim, exec);
+    const ParamSchedule schedule(
+        optim, {.train_samples = 1000 * train.batch_size(), .samples_per_iteration = train.batch_size()});
+    TrainStep step({.model = model.get(), .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh},
+                   train, optim.clip_grad);
+    HostBatch drawn;
+    draw_batch(drawn, batch, model_config.vocab_size,
+               exec.rng().fold("tokens").fold(static_cast<uint64_t>(mesh.rank(Axis::kDp))));
+    std::vector<double> times;
+    for (int i = 0; i < kWarmUp + kSteps; ++i) {
+      if (i == kWarmUp) host.barrier("warm");
+      const auto begin = std::chrono::steady_clock::now();
+      step.run(
+          i + 1, 0, [&](HostBatch& out) { out = drawn; }, exec);
+      exec.synchronize();
+      if (i >= kWarmUp)
+        times.push_back(
+            std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+    }
+    std::sort(times.begin(), times.end());
+    const CudaMemory memory = cuda_memory(exec.device().index);
+    const std::lock_guard lock(mutex);
+    result.peak_bytes = std::max(result.peak_bytes, exec.ledger().peak_bytes());
+    result.device_peak_bytes = std::max(result.device_peak_bytes, memory.total_bytes - memory.free_bytes);
+    if (host.rank() != 0) return;
+    result.step_ms = times[times.size() / 2];
+    result.flops = model->flops_per_token(kSeq);
+  });
+  return result;
+}
+
+void run(const std::string& model_name, int64_t batch, const std::vector<std::string>& names) {
+  const GptConfig model = model_of(model_name);
+  double one = 0;
+  for (const std::string& name : names) {
+    const Layout layout = layout_of(name);
+    try {
+      const Measured m = measure(model, batch, layout);
+      const auto tokens = static_cast<double>(batch * kSeq * layout.num_microbatches *
+                                              (layout.shares_batch ? 1 : layout.num_ranks));
+      const double rate = tokens / m.step_ms * 1e3 / layout.num_ranks;
+      if (name == "one") one = rate;
+      constexpr double kGib = 1 << 30;
+      std::printf(
+          "%s %s, batch %ld x %ld: %.1f ms/step, %.0f tok/s/GPU, %.0f TFLOP/s/GPU (%.0f by Megatron's "
+          "formula)%s, peak %.1f GiB (%.1f GiB of the GPU)\n",
+          model_name.c_str(), name.c_str(), batch, layout.num_microbatches, m.step_ms, rate,
+          rate * m.flops.true_work * 1e-12, rate * m.flops.megatron * 1e-12,
+          one > 0 ? fmt::format(", {:.4f} of one", rate / one).c_str() : "",
+          static_cast<double>(m.peak_bytes) / kGib, static_cast<double>(m.device_peak_bytes) / kGib);
+    } catch (const Error& error) {
+      std::printf("%s %s: %s\n", model_name.c_str(), name.c_str(), error.what());
+    }
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+}  // namespace megalith
+
+int main(int argc, char** argv) {
+  if (argc < 4) {
+    std::fprintf(stderr, "usage: bench_train_ranks 1b|7b BATCH LAYOUT...\n");
+    return 2;
+  }
+  try {
+    megalith::run(argv[1], std::atoll(argv[2]), {argv + 3, argv + argc});
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
