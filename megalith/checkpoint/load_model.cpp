@@ -6,6 +6,7 @@
 #include "megalith/base/text.h"
 #include "megalith/checkpoint/layout.h"
 #include "megalith/checkpoint/reader.h"
+#include "megalith/checkpoint/router_buffers.h"
 #include "megalith/config/recipe.h"
 #include "megalith/models/gpt/hf_weights.h"
 
@@ -37,7 +38,8 @@ LoadedModel load_checkpoint(const fs::path& path, Exec& exec) {
   parse_recipe(options, section, place);
   options.check();
   auto model = std::make_unique<GptModel>(config, exec);
-  reader.read_model(model->parameters(), exec);
+  reader.read_model(model->parameters(), exec, CheckpointReader::IsPart::kNo,
+                    router_buffers(model->routers()));
   return {.model = std::move(model), .tokenizer = reader.tokenizer()};
 }
 

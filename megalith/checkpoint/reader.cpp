@@ -134,8 +134,14 @@ DType CheckpointReader::model_dtype() const {
   return names.empty() ? DType::kF32 : model_.dtype(names.front());
 }
 
-void CheckpointReader::read_model(const ParameterStore& store, Exec& exec, IsPart is_part) const {
+void CheckpointReader::read_model(const ParameterStore& store, Exec& exec, IsPart is_part,
+                                  const std::vector<NamedTensor>& buffers) const {
   std::set<std::string> names;
+  for (const NamedTensor& buffer : buffers) {
+    names.insert(buffer.name);
+    model_.read(buffer.name, {.whole = buffer.tensor.shape(), .begin = 0, .length = buffer.tensor.numel()},
+                buffer.tensor, exec);
+  }
   for (const auto& parameter : store.parameters()) names.insert(parameter->name());
   for (const std::string& name : model_.names()) {
     if (is_part == IsPart::kYes || names.contains(name)) continue;

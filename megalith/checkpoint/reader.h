@@ -10,6 +10,7 @@
 
 #include "megalith/autograd/parameter.h"
 #include "megalith/checkpoint/manifest.h"
+#include "megalith/checkpoint/save.h"
 #include "megalith/checkpoint/stored_pieces.h"
 
 namespace megalith {
@@ -38,14 +39,16 @@ class CheckpointReader {
   std::filesystem::path tokenizer() const;
   DType model_dtype() const;
 
-  /// Names of the parameters that were saved.
-  std::vector<std::string> parameter_names() const { return model_.names(); }
+  /// Names of the parameters that were saved, and of what the model keeps beside them.
+  std::vector<std::string> tensor_names() const { return model_.names(); }
   /// Fills every parameter with this rank's part, converted to the store's dtype (stored_tensor.h). A model
   /// wider than the stored weights takes the optimizer's master weights where they were opened. A parameter
   /// that is missing or of another shape throws Error naming it; so does a saved one that the model does not
-  /// have, unless the model is one of several ranks' (`IsPart`).
+  /// have, unless the model is one of several ranks' (`IsPart`). Fills `buffers`, tensors that a model keeps
+  /// beside its parameters, likewise.
   enum class IsPart { kNo, kYes };
-  void read_model(const ParameterStore& store, Exec& exec, IsPart is_part = IsPart::kNo) const;
+  void read_model(const ParameterStore& store, Exec& exec, IsPart is_part = IsPart::kNo,
+                  const std::vector<NamedTensor>& buffers = {}) const;
 
   bool has_optimizer() const { return has_optimizer_; }
   /// One tensor of the optimizer, "KIND.PARAMETER". "master.PARAMETER" comes from the model's file when that

@@ -87,7 +87,6 @@ LayoutRun LayoutRunner::run(const ParallelConfig& parallel, int num_ranks) const
     for (int i = 0; i < options_.num_steps; ++i) {
       const StepResult one = step.run(
           i + 1, i * batch_size, [&](HostBatch& batch) { loader.next(batch); }, exec);
-      model->after_step(exec);
       const std::lock_guard lock(mutex);
       if (i == 0) collect_gradients(store, result);
       if (host.rank() != 0) continue;

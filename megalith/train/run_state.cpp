@@ -7,6 +7,7 @@
 
 #include "megalith/checkpoint/layout.h"
 #include "megalith/checkpoint/reader.h"
+#include "megalith/checkpoint/router_buffers.h"
 #include "megalith/models/gpt/hf_config.h"
 #include "megalith/models/gpt/hf_weights.h"
 
@@ -62,15 +63,16 @@ class SavedParts {
   std::map<const Parameter*, int> turns_;
 };
 
-// Every parameter of the checkpoint is some rank's.
-void check_names(const CheckpointReader& reader, const ParameterStore& store, const Mesh& mesh, Exec& exec) {
-  const std::vector<std::string> names = reader.parameter_names();
+// Every tensor of the checkpoint is some rank's.
+void check_names(const CheckpointReader& reader, const RunParts& parts, Exec& exec) {
+  const std::vector<std::string> names = reader.tensor_names();
   std::set<std::string> own;
-  for (const auto& parameter : store.parameters()) own.insert(parameter->name());
+  for (const auto& parameter : parts.parameters->parameters()) own.insert(parameter->name());
+  for (const NamedTensor& buffer : router_buffers(parts.routers)) own.insert(buffer.name);
   std::vector<int32_t> known;
   for (const std::string& name : names) known.push_back(own.contains(name) ? 1 : 0);
   const Tensor flags = exec.from_host(std::span<const int32_t>(known), {static_cast<int64_t>(known.size())});
-  mesh.world().all_reduce(flags, ReduceOp::kMax, "parameter names");
+  parts.mesh->world().all_reduce(flags, ReduceOp::kMax, "parameter names");
   const std::vector<double> found = to_vector<double>(flags);
   for (size_t i = 0; i < names.size(); ++i)
     MG_CHECK(found[i] != 0,
@@ -101,6 +103,9 @@ CheckpointContents run_contents(const RunParts& parts, const SaveOptions& option
   parts.parameters->visit_owned([&](const Parameter& parameter, int64_t begin, const Tensor& data) {
     add(contents.model, parameter.name(), parameter, begin, data);
   });
+  // All ranks of a pipeline stage hold the same ones.
+  if (parts.mesh->tp().rank() == 0 && parts.mesh->dp_cp().rank() == 0)
+    for (NamedTensor& buffer : router_buffers(parts.routers)) contents.model.push_back(std::move(buffer));
   parts.optimizer->visit_state([&](const AdamW::StatePiece& piece) {
     add(contents.optimizer, state_name(piece), *piece.parameter, piece.begin, piece.tensor);
   });
@@ -117,12 +122,13 @@ bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& ex
   if (!holds_checkpoint(root)) return false;
   const CheckpointReader reader(root);
   const bool is_part = parts.mesh->world().size() > 1;
-  if (is_part) check_names(reader, *parts.parameters, *parts.mesh, exec);
+  if (is_part) check_names(reader, parts, exec);
   MG_CHECK(reader.has_optimizer(),
            "{}: has no optimizer state to go on from; --finetune takes only the weights",
            reader.directory().string());
   reader.read_model(*parts.parameters, exec,
-                    is_part ? CheckpointReader::IsPart::kYes : CheckpointReader::IsPart::kNo);
+                    is_part ? CheckpointReader::IsPart::kYes : CheckpointReader::IsPart::kNo,
+                    router_buffers(parts.routers));
   parts.optimizer->visit_state([&](const AdamW::StatePiece& piece) {
     reader.read_optimizer(state_name(piece), place_of(piece), piece.tensor, exec);
   });
@@ -140,7 +146,8 @@ void load_run_weights(const std::filesystem::path& root, GptModel& model, AdamW&
     const bool is_part = model.mesh().world().size() > 1;
     CheckpointReader(root, CheckpointParts::kModel)
         .read_model(model.parameters(), exec,
-                    is_part ? CheckpointReader::IsPart::kYes : CheckpointReader::IsPart::kNo);
+                    is_part ? CheckpointReader::IsPart::kYes : CheckpointReader::IsPart::kNo,
+                    router_buffers(model.routers()));
   }
   optimizer.copy_master_from_model(exec);
 }

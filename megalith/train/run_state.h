@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "megalith/checkpoint/save.h"
 #include "megalith/models/gpt/gpt_model.h"
@@ -23,6 +24,7 @@ struct RunState {
 struct RunParts {
   const Mesh* mesh = nullptr;
   ParameterStore* parameters = nullptr;
+  std::vector<RouterView> routers = {};  ///< of the model
   AdamW* optimizer = nullptr;
   RunState* state = nullptr;
 };

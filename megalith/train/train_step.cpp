@@ -7,6 +7,7 @@
 #include "megalith/optim/clip.h"
 #include "megalith/parallel/pipeline/make_schedule.h"
 #include "megalith/parallel/stage_layout.h"
+#include "megalith/train/step_losses.h"
 
 namespace megalith {
 namespace {
@@ -27,13 +28,6 @@ class PhaseClock {
 double& phase_of(const Action& action, StepResult& result) {
   if (!action.is_compute()) return result.transfer_ms;
   return action.kind == ActionKind::kForward ? result.forward_ms : result.backward_ms;
-}
-
-double sum_over_world(double value, const Mesh& mesh, Exec& exec) {
-  if (mesh.world().size() == 1) return value;
-  const Tensor sum = exec.from_host(std::span<const double>(&value, 1), {1});
-  mesh.world().all_reduce(sum, ReduceOp::kSum, "loss");
-  return to_vector<double>(sum)[0];
 }
 
 }  // namespace
@@ -72,7 +66,10 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
   data_parallel_.finish_gradients(exec);
   clock.stop(result.reduce_ms);
 
-  result.loss = sum_over_world(mesh.tp().rank() == 0 ? pass.loss() : 0, mesh, exec);
+  const StepLosses losses = sum_losses(pass.loss(), model, mesh, exec);
+  result.loss = losses.loss;
+  result.load_balancing_loss = losses.load_balancing;
+  result.z_loss = losses.z;
   result.grad_norm = global_grad_norm(parameters, mesh, exec);
   result.is_finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
   if (!result.is_finite) {
@@ -89,6 +86,7 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
                            exec);
     data_parallel_.weights_changed(exec);
   }
+  model.after_step(exec);
   if (train_.timing_log_level > 0) exec.synchronize();
   clock.stop(result.optimizer_ms);
   return result;

@@ -1,6 +1,8 @@
 #pragma once
 // defines: StepResult, TrainStep
 
+#include <optional>
+
 #include "megalith/models/language_model.h"
 #include "megalith/optim/adamw.h"
 #include "megalith/optim/param_schedule.h"
@@ -12,6 +14,7 @@ namespace megalith {
 
 struct StepResult {
   double loss = 0;
+  std::optional<double> load_balancing_loss, z_loss;  ///< of routers (step_losses.h)
   double grad_norm = 0;
   double lr = 0;
   double weight_decay = 0;

@@ -52,8 +52,11 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
             config.train, config.optim.clip_grad),
       flops_(model_->flops_per_token(config.data.seq_length)) {
   const TrainConfig& train = config_.train;
-  const RunParts parts{
-      .mesh = &mesh, .parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
+  const RunParts parts{.mesh = &mesh,
+                       .parameters = &model_->parameters(),
+                       .routers = model_->routers(),
+                       .optimizer = &optimizer_,
+                       .state = &state_};
   if (train.finetune) {
     load_run_weights(train.load, *model_, optimizer_, exec);
   } else if (!train.load.empty()) {
@@ -152,21 +155,23 @@ void Trainer::record(const StepResult& result, double step_s) {
                  .grad_norm = result.grad_norm,
                  .tokens_per_second = tokens_per_second});
   if (metrics_ == nullptr) return;
-  metrics_->write(state_.iteration,
-                  {{"loss", result.loss},
-                   {"lr", result.lr},
-                   {"grad_norm", result.grad_norm},
-                   {"tokens_per_second", tokens_per_second},
-                   {"consumed_samples", static_cast<double>(state_.consumed_samples)},
-                   {"weight_decay", result.weight_decay},
-                   {"step_ms", step_s * 1e3},
-                   {"data_ms", result.data_ms},
-                   {"forward_ms", result.forward_ms},
-                   {"backward_ms", result.backward_ms},
-                   {"optimizer_ms", result.optimizer_ms},
-                   {"tflops_megatron", flops_.megatron * tokens_per_second * 1e-12},
-                   {"tflops_true", flops_.true_work * tokens_per_second * 1e-12},
-                   {"peak_memory_bytes", static_cast<double>(exec_->ledger().peak_bytes())}});
+  std::vector<Metric> metrics = {{"loss", result.loss},
+                                 {"lr", result.lr},
+                                 {"grad_norm", result.grad_norm},
+                                 {"tokens_per_second", tokens_per_second},
+                                 {"consumed_samples", static_cast<double>(state_.consumed_samples)},
+                                 {"weight_decay", result.weight_decay},
+                                 {"step_ms", step_s * 1e3},
+                                 {"data_ms", result.data_ms},
+                                 {"forward_ms", result.forward_ms},
+                                 {"backward_ms", result.backward_ms},
+                                 {"optimizer_ms", result.optimizer_ms},
+                                 {"tflops_megatron", flops_.megatron * tokens_per_second * 1e-12},
+                                 {"tflops_true", flops_.true_work * tokens_per_second * 1e-12},
+                                 {"peak_memory_bytes", static_cast<double>(exec_->ledger().peak_bytes())}};
+  if (result.load_balancing_loss) metrics.push_back({"load_balancing_loss", *result.load_balancing_loss});
+  if (result.z_loss) metrics.push_back({"z_loss", *result.z_loss});
+  metrics_->write(state_.iteration, metrics);
 }
 
 void Trainer::evaluate_now() {
@@ -188,8 +193,11 @@ void Trainer::evaluate_now() {
 void Trainer::save_now() {
   if (!has_place_to_save() || saved_iteration_ == state_.iteration || state_.iteration == 0) return;
   if (saver_.is_pending()) finish_save();
-  const RunParts parts{
-      .mesh = mesh_, .parameters = &model_->parameters(), .optimizer = &optimizer_, .state = &state_};
+  const RunParts parts{.mesh = mesh_,
+                       .parameters = &model_->parameters(),
+                       .routers = model_->routers(),
+                       .optimizer = &optimizer_,
+                       .state = &state_};
   const SaveOptions options{.config_yaml = config_yaml_,
                             .tokenizer = config_.train.tokenizer_model,
                             .keep_last = config_.train.keep_last};

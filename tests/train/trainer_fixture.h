@@ -1,11 +1,12 @@
 #pragma once
-// defines: small_run, RunFolder, train_run
+// defines: small_run, RunFolder, train_run, train_on_ranks
 
 #include <filesystem>
 
 #include <gtest/gtest.h>
 
 #include "megalith/base/files.h"
+#include "megalith/comm/run_ranks.h"
 #include "megalith/train/trainer.h"
 
 namespace megalith::testing {
@@ -58,6 +59,20 @@ inline TrainSummary train_run(const RunConfig& config) {
   const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = 95};
   const Mesh mesh;
   return Trainer(config, vocabulary, "model: {}\n", mesh, exec).run(stop);
+}
+
+/// The summary of rank 0 of a run on CPU rank threads.
+inline TrainSummary train_on_ranks(const RunConfig& config, int num_ranks) {
+  TrainSummary result;
+  run_ranks(num_ranks, [&](Communicator& world) {
+    StopSignal stop;
+    Exec exec({.num_threads = 1, .seed = 5});
+    const Mesh mesh(world, config.parallel);
+    const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = 95};
+    const TrainSummary summary = Trainer(config, vocabulary, "model: {}\n", mesh, exec).run(stop);
+    if (world.rank() == 0) result = summary;
+  });
+  return result;
 }
 
 }  // namespace megalith::testing
