@@ -6,6 +6,7 @@
 #include "megalith/kernels/cpu/adamw.h"
 #include "megalith/kernels/cuda/adamw.h"
 #include "megalith/ops/check.h"
+#include "megalith/ops/elementwise.h"
 
 namespace megalith {
 
@@ -49,14 +50,23 @@ void adamw(const AdamwArgs& args, Exec& exec) {
   cpu::adamw(step_args, exec);
 }
 
-double sum_of_squares(const Tensor& x, Exec& exec) {
+void sum_of_squares(const Tensor& x, const Tensor& sum, Exec& exec) {
   MG_CHECK(x.defined(), "sum_of_squares: x is not given");
   check_tensor("sum_of_squares", "x", x, DType::kF32, x.shape(), exec);
   check_contiguous("sum_of_squares", "x", x);
+  check_tensor("sum_of_squares", "sum", sum, DType::kF64, {1}, exec);
+  if (x.numel() == 0) return fill(sum, 0, exec);
   if constexpr (kHasCuda) {
-    if (exec.device().is_cuda()) return cuda::sum_of_squares(x.data<float>(), x.numel(), exec);
+    if (exec.device().is_cuda())
+      return cuda::sum_of_squares(x.data<float>(), x.numel(), sum.data<double>(), exec);
   }
-  return cpu::sum_of_squares(x.data<float>(), x.numel(), exec);
+  *sum.data<double>() = cpu::sum_of_squares(x.data<float>(), x.numel(), exec);
+}
+
+double sum_of_squares(const Tensor& x, Exec& exec) {
+  const Tensor sum = exec.empty({1}, DType::kF64);
+  sum_of_squares(x, sum, exec);
+  return to_vector<double>(sum)[0];
 }
 
 }  // namespace megalith

@@ -23,6 +23,8 @@ void adamw(const AdamwArgs& args, Exec& exec);
 
 /// Sum of squares of an f32 buffer in double, in an order that does not depend on the number of threads. Inf
 /// and NaN come through.
+void sum_of_squares(const Tensor& x, const Tensor& sum, Exec& exec);  // x [n] f32, sum [1] f64
+/// Waits for the result.
 double sum_of_squares(const Tensor& x, Exec& exec);
 
 }  // namespace megalith

@@ -39,21 +39,39 @@ std::vector<CountedRange> counted_ranges(const ParameterStore& store, const Mesh
   return merged;
 }
 
-}  // namespace
+// A stretch of gradients, and what each of its squares counts.
+struct Term {
+  Tensor gradient;
+  double weight;
+};
 
-double global_grad_norm(const ParameterStore& store, const Mesh& mesh, Exec& exec) {
+std::vector<Term> norm_terms(const ParameterStore& store, const Mesh& mesh) {
   const std::vector<CountedRange> all = counted_ranges(store, mesh);
-  double sum = 0;
+  std::vector<Term> terms;
   for (const ParameterStore::Owned& owned : store.owned()) {
     const int shares = store.sharing().of(owned.is_expert).count;
     for (const CountedRange& counted : all) {
       const int64_t begin = std::max(owned.range.begin, counted.range.begin);
       const int64_t end = std::min(owned.range.end, counted.range.end);
       if (begin >= end) continue;
-      const Tensor part = owned.grad.slice(0, begin - owned.range.begin, end - owned.range.begin);
-      sum += sum_of_squares(part, exec) * shares / counted.copies;
+      terms.push_back({owned.grad.slice(0, begin - owned.range.begin, end - owned.range.begin),
+                       static_cast<double>(shares) / counted.copies});
     }
   }
+  return terms;
+}
+
+}  // namespace
+
+double global_grad_norm(const ParameterStore& store, const Mesh& mesh, Exec& exec) {
+  const std::vector<Term> terms = norm_terms(store, mesh);
+  const auto num_terms = static_cast<int64_t>(terms.size());
+  const Tensor squares = exec.empty({num_terms}, DType::kF64);
+  for (int64_t i = 0; i < num_terms; ++i)
+    sum_of_squares(terms[static_cast<size_t>(i)].gradient, squares.slice(0, i, i + 1), exec);
+  const std::vector<double> sums = to_vector<double>(squares);  // one wait for all of them
+  double sum = 0;
+  for (size_t i = 0; i < terms.size(); ++i) sum += sums[i] * terms[i].weight;
   if (mesh.world().size() == 1) return std::sqrt(sum);
   const Tensor total = exec.from_host(std::span<const double>(&sum, 1), {1});
   mesh.world().all_reduce(total, ReduceOp::kSum, "gradient norm");

@@ -72,20 +72,15 @@ void adamw(const cpu::AdamwArgs& args, Exec& exec) {
   step.template operator()<float>();
 }
 
-double sum_of_squares(const float* x, int64_t count, Exec& exec) {
-  if (count == 0) return 0;
+void sum_of_squares(const float* x, int64_t count, double* sum, Exec& exec) {
   ScratchFrame frame(exec.scratch());
   const auto blocks =
       narrow<int>(std::min(ceil_div(count, kSumThreads * kElementsPerSumThread), kMaxSumBlocks));
-  double* block_sums = frame.take<double>(blocks + 1, "sum_of_squares blocks");
-  double* total = block_sums + blocks;
+  double* block_sums = frame.take<double>(blocks, "sum_of_squares blocks");
   sum_squares<<<blocks, kSumThreads, 0, exec.cuda().stream()>>>(x, count, block_sums);
   MG_CUDA_LAUNCHED();
-  sum_blocks<<<1, kSumThreads, 0, exec.cuda().stream()>>>(block_sums, blocks, total);
+  sum_blocks<<<1, kSumThreads, 0, exec.cuda().stream()>>>(block_sums, blocks, sum);
   MG_CUDA_LAUNCHED();
-  double result = 0;
-  exec.cuda().download(&result, total, sizeof result);
-  return result;
 }
 
 }  // namespace megalith::cuda

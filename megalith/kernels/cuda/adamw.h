@@ -8,7 +8,8 @@ namespace megalith::cuda {
 /// As cpu::adamw, on the stream of `exec`.
 void adamw(const cpu::AdamwArgs& args, Exec& exec);
 
-/// In double, in an order that depends on the count alone. Waits for the result.
-double sum_of_squares(const float* x, int64_t count, Exec& exec);
+/// *sum = sum of x[i]^2 in double, in an order that depends on the count alone, which is above 0. `sum` is
+/// the device's.
+void sum_of_squares(const float* x, int64_t count, double* sum, Exec& exec);
 
 }  // namespace megalith::cuda
