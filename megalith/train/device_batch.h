@@ -16,7 +16,7 @@ struct DeviceBatch {
 enum class LossScaling {
   kMean,  ///< weights sum to 1 / num_microbatches: the step's loss is the mean of the microbatches' means
           ///< (Megatron's default)
-  kSum,   ///< weights are the mask: for evaluation, divided by the token count at the end
+  kSum,   ///< weights are the mask: what comes of it is divided by the token count at the end
 };
 
 /// Of `size` ranks that share every sequence (context parallelism), this one's place.

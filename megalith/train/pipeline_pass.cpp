@@ -57,13 +57,15 @@ DeviceBatch& PipelinePass::batch_of(int microbatch) {
   next_batch_(host_batch_);
   const int64_t dp = mesh_->size(Axis::kDp);
   const int64_t num_terms = schedule_->num_microbatches * dp;
-  DeviceBatch batch = make_device_batch(host_batch_, LossScaling::kMean, num_terms,
+  DeviceBatch batch = make_device_batch(host_batch_, options_.scaling, num_terms,
                                         {mesh_->cp().rank(), mesh_->cp().size()}, *exec_);
   batch.context.rng = options_.rng.fold(static_cast<uint64_t>(microbatch * dp + mesh_->rank(Axis::kDp)));
   if (mesh_->cp().size() > 1)
     batch.context.rng = batch.context.rng.fold(static_cast<uint64_t>(mesh_->cp().rank()));  // other tokens
   batch.context.is_training = true;
-  batch.context.aux_loss_scale = 1 / static_cast<double>(num_terms);
+  // What a microbatch counts beside others, in the unit of its token losses.
+  batch.context.aux_loss_scale =
+      options_.scaling == LossScaling::kSum ? batch.num_tokens : 1 / static_cast<double>(num_terms);
   return batches_.emplace(microbatch, std::move(batch)).first->second;
 }
 
@@ -108,6 +110,12 @@ void PipelinePass::backward(int microbatch, int chunk, bool defers_weights) {
 double PipelinePass::loss() const {
   double sum = 0;
   for (const Tensor& loss : losses_) sum += to_vector<double>(loss)[0];
+  return sum;
+}
+
+double PipelinePass::num_tokens() const {
+  double sum = 0;
+  for (const auto& [microbatch, batch] : batches_) sum += batch.num_tokens;
   return sum;
 }
 

@@ -18,6 +18,7 @@ namespace megalith {
 struct PassOptions {
   RecomputePolicy recompute;
   RngKey rng;  ///< of the step; each microbatch draws from a stream of its own
+  LossScaling scaling = LossScaling::kMean;
 };
 
 /// Forward and backward of all microbatches of one step on one rank, as the pipeline's schedule says. Without
@@ -34,6 +35,8 @@ class PipelinePass {
   void run(const Action& action);
   /// Sum of this rank's losses; 0 on stages without the head. Waits for the device.
   double loss() const;
+  /// Tokens whose loss counts, in the microbatches of this data-parallel rank.
+  double num_tokens() const;
 
  private:
   using Key = std::pair<int, int>;  // microbatch, stage

@@ -1,16 +1,20 @@
 #include "megalith/train/step_losses.h"
 
+#include <algorithm>
 #include <array>
 
 #include "megalith/ops/elementwise.h"
 
 namespace megalith {
 
-StepLosses sum_losses(double own_loss, LanguageModel& model, const Mesh& mesh, Exec& exec) {
+StepLosses sum_losses(const OwnLosses& own, LanguageModel& model, const Mesh& mesh, Exec& exec) {
   // Tensor-parallel ranks have the same loss; their routers saw different tokens under sequence parallelism.
   const bool is_first = mesh.tp().rank() == 0;
   const bool has_own_tokens = is_first || mesh.is_sequence_parallel();
-  std::array<double, 4> sums = {is_first ? own_loss : 0, 0, 0, 0};  // loss, load balance, z, routers
+  // All ranks of a pipeline have the same tokens, and context-parallel ones count those of whole sequences.
+  const bool counts_tokens = is_first && mesh.is_first_stage() && mesh.cp().rank() == 0;
+  // loss, load balance, z, routers, tokens
+  std::array<double, 5> sums = {is_first ? own.loss : 0, 0, 0, 0, counts_tokens ? own.num_tokens : 0};
   for (const RouterView& router : model.routers()) {
     const std::vector<double> losses = to_vector<double>(router.state->losses);
     fill(router.state->losses, 0, exec);
@@ -19,16 +23,17 @@ StepLosses sum_losses(double own_loss, LanguageModel& model, const Mesh& mesh, E
     sums[3] += 1;
   }
   if (mesh.world().size() > 1) {
-    const Tensor total = exec.from_host(std::span<const double>(sums), {4});
+    const Tensor total = exec.from_host(std::span<const double>(sums), {5});
     mesh.world().all_reduce(total, ReduceOp::kSum, "losses");
     const std::vector<double> values = to_vector<double>(total);
     std::copy(values.begin(), values.end(), sums.begin());
   }
-  StepLosses losses{.loss = sums[0]};
+  const double to_mean = own.scaling == LossScaling::kSum ? 1 / std::max(sums[4], 1.0) : 1;
+  StepLosses losses{.loss = sums[0] * to_mean, .to_mean = to_mean};
   // Every rank of a pipeline stage counted the stage's routers.
   const double layers = sums[3] * mesh.shape().pp / mesh.shape().world;
-  if (sums[1] != 0) losses.load_balancing = sums[1] / layers;
-  if (sums[2] != 0) losses.z = sums[2] / layers;
+  if (sums[1] != 0) losses.load_balancing = sums[1] * to_mean / layers;
+  if (sums[2] != 0) losses.z = sums[2] * to_mean / layers;
   return losses;
 }
 

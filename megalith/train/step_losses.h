@@ -5,6 +5,7 @@
 
 #include "megalith/models/language_model.h"
 #include "megalith/parallel/mesh.h"
+#include "megalith/train/device_batch.h"
 
 namespace megalith {
 
@@ -14,10 +15,18 @@ struct StepLosses {
   /// The routers' auxiliary losses (ops/route.h) without their coefficients, mean over the layers with
   /// experts, as Megatron logs them; nothing where a model has none of that kind.
   std::optional<double> load_balancing, z;
+  double to_mean = 1;  ///< what makes gradients those of `loss`: 1 / tokens of the step under kSum
 };
 
-/// From what this rank has: the loss of its microbatches and the books of its routers, which are cleared. One
-/// sum over the ranks. Waits for the device.
-StepLosses sum_losses(double own_loss, LanguageModel& model, const Mesh& mesh, Exec& exec);
+/// What this rank has of them.
+struct OwnLosses {
+  double loss = 0;        ///< of its microbatches
+  double num_tokens = 0;  ///< whose loss counts, in its microbatches
+  LossScaling scaling = LossScaling::kMean;
+};
+
+/// From what this rank has: the losses of its microbatches and the books of its routers, which are cleared.
+/// One sum over the ranks. Waits for the device.
+StepLosses sum_losses(const OwnLosses& own, LanguageModel& model, const Mesh& mesh, Exec& exec);
 
 }  // namespace megalith

@@ -44,6 +44,8 @@ void declare_fields(TrainConfig& c, FieldList& f) {
          .allowed = {"none", "selective", "full"}});
   f.add("recompute_modules", c.recompute_modules,
         {.help = "selective: outputs that are not kept", .allowed = {"layernorm", "mlp_act"}});
+  f.add("calculate_per_token_loss", c.calculate_per_token_loss,
+        {.help = "every token of a step counts alike, instead of every microbatch"});
   f.add("nan_policy", c.nan_policy,
         {.help = "when loss or gradients are NaN or Inf: stop the run, skip the update, or warn and go on",
          .allowed = {"stop", "skip", "warn"}});

@@ -54,9 +54,11 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
     next_batch(batch);
     clock.stop(result.data_ms);
   };
+  const LossScaling scaling = train_.calculate_per_token_loss ? LossScaling::kSum : LossScaling::kMean;
   PipelinePass pass(model, mesh, pipeline_,
                     {.recompute = train_.recompute_policy(),
-                     .rng = exec.rng().fold("train").fold(static_cast<uint64_t>(step))},
+                     .rng = exec.rng().fold("train").fold(static_cast<uint64_t>(step)),
+                     .scaling = scaling},
                     timed_batch, exec);
   for (const Action& action : pipeline_.ranks[static_cast<size_t>(mesh.pp().rank())]) {
     pass.run(action);
@@ -66,11 +68,12 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
   data_parallel_.finish_gradients(exec);
   clock.stop(result.reduce_ms);
 
-  const StepLosses losses = sum_losses(pass.loss(), model, mesh, exec);
+  const StepLosses losses = sum_losses(
+      {.loss = pass.loss(), .num_tokens = pass.num_tokens(), .scaling = scaling}, model, mesh, exec);
   result.loss = losses.loss;
   result.load_balancing_loss = losses.load_balancing;
   result.z_loss = losses.z;
-  result.grad_norm = global_grad_norm(parameters, mesh, exec);
+  result.grad_norm = global_grad_norm(parameters, mesh, exec) * losses.to_mean;
   result.is_finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
   if (!result.is_finite) {
     const std::string message =
@@ -81,7 +84,7 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
     log_warn("{}{}", message, result.was_skipped ? ": update skipped" : "");
   }
   if (!result.was_skipped) {
-    const double grad_scale = clip_coefficient(result.grad_norm, clip_grad_);
+    const double grad_scale = clip_coefficient(result.grad_norm, clip_grad_) * losses.to_mean;
     parts_.optimizer->step({.lr = result.lr, .weight_decay = result.weight_decay, .grad_scale = grad_scale},
                            exec);
     data_parallel_.weights_changed(exec);

@@ -64,6 +64,13 @@ std::vector<LayoutCase> cases() {
   for (const char* granularity : {"selective", "full"})
     add({.name = std::string("Llama_Dp2_") + granularity, .num_ranks = 2, .recompute = granularity},
         {"no_shard", "optim_grads_params"});
+  const auto per_token = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel) {
+    all.push_back(
+        {.name = "PerToken_" + name, .num_ranks = num_ranks, .parallel = parallel, .is_per_token = true});
+  };
+  per_token("Dp4", 4, {});
+  per_token("Cp2Dp2", 4, {.context_parallel_size = 2});
+  per_token("Tp2Pp2", 4, {.tensor_model_parallel_size = 2, .pipeline_model_parallel_size = 2});
   MoeConfig moe;
   moe.num_experts = 8;
   moe.layer_freq = "2";

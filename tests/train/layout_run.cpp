@@ -36,6 +36,7 @@ RunConfig config_of(const LayoutCase& layout) {
   c.train.train_iters = 100;
   c.train.micro_batch_size = 1;
   c.train.global_batch_size = kGlobalBatch;
+  c.train.calculate_per_token_loss = c.data.eod_mask_loss = layout.is_per_token;
   if (!layout.recompute.empty()) c.train.recompute_granularity = layout.recompute;
   return c;
 }

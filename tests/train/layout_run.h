@@ -15,6 +15,7 @@ struct LayoutCase {
   bool is_gpt2 = false;  ///< biases, learned positions, LayerNorm, tied head; else Llama-style
   bool has_dropout = false;
   std::string recompute = {};  ///< recompute_granularity
+  bool is_per_token = false;   ///< calculate_per_token_loss, with tokens that do not count
   MoeConfig moe = {};          ///< of a Llama-style model
 };
 

@@ -90,6 +90,42 @@ TEST(NanPolicy, WarnGoesOn) {
   EXPECT_EQ(run.optimizer->num_steps(), 1);
 }
 
+// Microbatches of unlike numbers of tokens, one by one, and all their rows at once: where each token counts
+// alike, the step is the same.
+TEST(PerTokenLoss, DoesNotDependOnHowRowsFallIntoMicrobatches) {
+  const auto run_steps = [](int64_t micro_batch_size, bool is_per_token) {
+    RunConfig config = small_run(10);
+    config.model.hidden_dropout = config.model.attention_dropout = 0;
+    config.train.micro_batch_size = micro_batch_size;
+    config.train.global_batch_size = 4;
+    config.train.calculate_per_token_loss = is_per_token;
+    StepRun run(config);
+    int64_t next_row = 0;
+    TrainStep step(
+        {.model = &run.model, .optimizer = &*run.optimizer, .schedule = &run.schedule, .mesh = &run.mesh},
+        config.train, config.optim.clip_grad);
+    return step.run(
+        1, 8,
+        [&](HostBatch& batch) {
+          resize_batch(batch, micro_batch_size, config.data.seq_length);
+          for (int64_t row = 0; row < micro_batch_size; ++row, ++next_row) {
+            std::vector<int32_t> text;
+            for (int64_t i = 0; i <= config.data.seq_length; ++i)
+              text.push_back(
+                  static_cast<int32_t>(i % (next_row + 1) == 0 ? 95 : (7 * i + 3 * next_row) % 90));
+            fill_row(batch, row, text, {.eod = 95, .eod_mask_loss = true});
+          }
+          finish_batch(batch);
+        },
+        run.exec);
+  };
+  const StepResult whole = run_steps(4, true), apart = run_steps(1, true), means = run_steps(1, false);
+  EXPECT_NEAR(apart.loss, whole.loss, 1e-6 * whole.loss);
+  EXPECT_NEAR(apart.grad_norm, whole.grad_norm, 1e-5 * whole.grad_norm);
+  EXPECT_NEAR(run_steps(4, false).loss, whole.loss, 1e-6 * whole.loss) << "one microbatch: its mean";
+  EXPECT_GT(std::abs(means.loss - whole.loss), 1e-4 * whole.loss);
+}
+
 TEST(DeviceBatch, KeepsDocumentsApartAndWeighsTheirTokens) {
   HostBatch host;
   resize_batch(host, 2, 6);
