@@ -31,13 +31,12 @@ void declare_fields(PlanOptions& c, FieldList& f) {
          .positional = true});
   f.add("schedule", c.schedule,
         {.help = "pipeline schedule to run on paper", .value_name = "NAME", .main = true});
-  f.add("num_microbatches", c.num_microbatches,
-        {.help = "of the schedule; 0: the recipe's", .min = 0, .main = true});
+  f.add("num_microbatches", c.num_microbatches, {.help = "of the schedule; 0: the recipe's", .min = 0});
   f.add("out", c.out, {.help = "draw the schedule: .svg or .png", .value_name = "FILE", .main = true});
   f.add("world", c.world, {.help = "run the layout on paper on so many GPUs", .min = 0, .main = true});
   f.add("cluster", c.cluster,
         {.help = "rates for --world: h200x8, h100x8 or a YAML file", .value_name = "NAME", .main = true});
-  f.add("best", c.best, {.help = "with --world: list so many of the best layouts", .min = 0, .main = true});
+  f.add("best", c.best, {.help = "with --world: list so many of the best layouts", .min = 0});
 }
 
 void print_row(const char* name, const std::string& value, const std::string& detail = {}) {
@@ -148,7 +147,6 @@ Command plan_command() {
       .name = "plan",
       .summary = "Parameters, FLOPs, memory and pipeline schedule of a run before it is run.",
       .examples = {"megalith plan recipes/gpt2-124m.yaml",
-                   "megalith plan recipes/llama-tiny.yaml --num-layers 16 --bf16",
                    "megalith plan recipes/llama3-8b.yaml --world 64 --cluster h200x8",
                    "megalith plan recipes/gpt2-124m.yaml --schedule zb-h1 --pipeline-model-parallel-size 4 "
                    "--num-microbatches 8 --out timeline.svg"},
