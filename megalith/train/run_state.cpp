@@ -1,6 +1,7 @@
 #include "megalith/train/run_state.h"
 
 #include <charconv>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -10,6 +11,7 @@
 #include "megalith/checkpoint/router_buffers.h"
 #include "megalith/models/gpt/hf_config.h"
 #include "megalith/models/gpt/hf_weights.h"
+#include "megalith/ops/elementwise.h"
 
 namespace megalith {
 namespace {
@@ -80,6 +82,34 @@ void check_names(const CheckpointReader& reader, const RunParts& parts, Exec& ex
              reader.directory().string(), names[i]);
 }
 
+// Runs `fill` while every parameter has a window on the whole of this rank's part, and keeps the shares.
+void with_whole_weights(ParameterStore& store, Exec& exec, const std::function<void()>& fill) {
+  if (!store.sharing().shards_weights) return fill();
+  const OwnerScope scope(exec.ledger(), "gathered weights");
+  struct Whole {
+    const ParameterUnit* unit;
+    bool is_expert;
+    Tensor weights;
+  };
+  std::vector<Whole> all;
+  for (const auto& unit : store.units()) {
+    for (const bool is_expert : {false, true}) {
+      const FlatRange range = is_expert ? unit->expert : unit->dense;
+      if (range.size() == 0 || store.sharing().of(is_expert).count == 1) continue;
+      all.push_back({unit.get(), is_expert, exec.zeros({range.size()}, store.dtype())});
+      store.bind_data(*unit, is_expert, all.back().weights);
+    }
+  }
+  fill();
+  for (const Whole& whole : all) {
+    const int64_t begin = (whole.is_expert ? whole.unit->expert : whole.unit->dense).begin;
+    const FlatRange share = store.share_of(*whole.unit, whole.is_expert);
+    copy(whole.weights.slice(0, share.begin - begin, share.end - begin),
+         store.share_of_data(*whole.unit, whole.is_expert), exec);
+    store.bind_data(*whole.unit, whole.is_expert, {});
+  }
+}
+
 }  // namespace
 
 CheckpointContents run_contents(const RunParts& parts, const SaveOptions& options) {
@@ -141,7 +171,13 @@ bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& ex
 
 void load_run_weights(const std::filesystem::path& root, GptModel& model, AdamW& optimizer, Exec& exec) {
   if (is_hugging_face_directory(root)) {
-    read_hf_weights(root, model, exec);
+    const MeshShape& shape = model.mesh().shape();
+    MG_CHECK(
+        shape.tp == 1 && shape.pp == 1 && shape.ep == 1 && shape.etp == 1,
+        "{}: a Hugging Face model is read where every rank has whole layers: tensor, pipeline and expert "
+        "parallel sizes must be 1; a checkpoint that such a run saves loads on every layout",
+        root.string());
+    with_whole_weights(model.parameters(), exec, [&] { read_hf_weights(root, model, exec); });
   } else {
     const bool is_part = model.mesh().world().size() > 1;
     CheckpointReader(root, CheckpointParts::kModel)

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "megalith/comm/run_ranks.h"
+#include "megalith/models/gpt/hf_weights.h"
 
 #include "tests/train/trainer_fixture.h"
 
@@ -98,6 +99,27 @@ TEST_P(Reshard, GoesOnAsIfUninterrupted) {
   ASSERT_TRUE(whole.last_eval_loss && resumed.last_eval_loss);
   EXPECT_NEAR(*resumed.last_eval_loss, *whole.last_eval_loss, tolerance * *whole.last_eval_loss);
   EXPECT_LT(*whole.last_eval_loss, *whole.first_eval_loss);
+}
+
+TEST(Finetune, TakesAHuggingFaceModelOnSharedWeights) {
+  const RunFolder folder;
+  RunConfig config = run_of(2);
+  {
+    Exec exec({.num_threads = 1, .seed = 8});
+    GptModel model(config.model, exec);
+    model.parameters().initialize(exec);
+    write_hf_directory(folder / "hf", model, {}, exec);
+  }
+  config.train.load = folder / "hf";
+  config.train.finetune = true;
+  const TrainSummary expected = train(config, kSingle);
+  for (const Layout& layout : {kZero2, kFsdp4, kHsdp}) {
+    const TrainSummary actual = train(config, layout);
+    EXPECT_NEAR(*actual.first_eval_loss, *expected.first_eval_loss, 1e-5) << layout.name;
+    EXPECT_NEAR(*actual.last_eval_loss, *expected.last_eval_loss, 1e-5) << layout.name;
+  }
+  EXPECT_THAT([&] { train(config, kTp4); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("parallel sizes must be 1")));
 }
 
 INSTANTIATE_TEST_SUITE_P(
