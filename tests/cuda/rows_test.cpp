@@ -19,10 +19,10 @@ using testing::Twins;
 
 // Every dtype, shape and layout.
 template <class Body>
-void for_each_case(const Body& body) {
+void for_each_case(const Body& body, const std::vector<Shape>& shapes = row_shapes()) {
   Twins twins;
   for (const DType dtype : kFloatTypes) {
-    for (const Shape& shape : row_shapes()) {
+    for (const Shape& shape : shapes) {
       for (const Layout layout : kLayouts) {
         SCOPED_TRACE(std::string(name_of(dtype)) + " " + shape.str() +
                      (layout == Layout::kContiguous ? "" : " padded"));
@@ -138,7 +138,9 @@ TEST(CudaRows, FillNormal) {
 }
 
 TEST(CudaRows, Norms) {
-  for_each_case([](Twins& t, DType dtype, const Shape& shape, Layout layout) {
+  std::vector<Shape> shapes = row_shapes();
+  shapes.insert(shapes.end(), {{2300, 64}, {300, 4096}, {150, 8192}});  // several rows to a block
+  const auto compare = [](Twins& t, DType dtype, const Shape& shape, Layout layout) {
     for (const NormKind kind : {NormKind::kRmsNorm, NormKind::kLayerNorm}) {
       for (const bool has_residual : {false, true}) {
         const bool is_layer = kind == NormKind::kLayerNorm;
@@ -217,7 +219,8 @@ TEST(CudaRows, Norms) {
         }
       }
     }
-  });
+  };
+  for_each_case(compare, shapes);
 }
 
 TEST(CudaRows, Rope) {

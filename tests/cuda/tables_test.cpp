@@ -34,8 +34,8 @@ TEST(CudaGemm, EveryTransposeSizeAndLayout) {
   struct Sizes {
     int64_t m, n, k;
   };
-  constexpr Sizes kSizes[] = {{64, 128, 32}, {7, 37, 13}, {1, 1, 300}, {1, 96, 64},
-                              {0, 5, 5},     {5, 6, 0},   {129, 1, 40}};
+  constexpr Sizes kSizes[] = {{64, 128, 32}, {7, 37, 13},  {1, 1, 300},   {1, 96, 64}, {0, 5, 5},
+                              {5, 6, 0},     {129, 1, 40}, {4, 50, 1000}, {2, 9, 8}};
   for (const GemmCase& c : kCases) {
     for (const auto& [m, n, k] : kSizes) {
       for (const Layout layout : kLayouts) {
@@ -109,6 +109,23 @@ TEST(CudaEmbedding, ForwardAndBackward) {
         }
       }
     }
+  }
+}
+
+TEST(CudaEmbedding, GradientOfAShard) {
+  Twins t;
+  constexpr int64_t kTokens = 5000, kIds = 19, kFirst = 6, kRows = 7, kHidden = 48;
+  for (const DType dtype : kFloatTypes) {
+    const auto ids = t.ids(kTokens, kIds, 1);
+    const auto d_out = t.random({kTokens, kHidden}, dtype, 5);
+    const auto d_table = t.random({kRows, kHidden}, sum_type(dtype), 6);
+    const auto run = [&](const Tensor& some_ids, const Tensor& d_rows, const Tensor& table, Exec& exec) {
+      embedding_backward(
+          {.ids = some_ids, .d_out = d_rows, .d_table = table, .first_id = kFirst, .num_ids = kIds}, exec);
+    };
+    run(ids.cpu, d_out.cpu, d_table.cpu, t.cpu());
+    run(ids.gpu, d_out.gpu, d_table.gpu, t.gpu());
+    Twins::expect_equal(d_table, "d_table");
   }
 }
 

@@ -40,33 +40,52 @@ struct GatherRows {
   }
 };
 
+// What the gradient sorts by: the row of a token's id, and behind all rows what has none here.
 struct NumberTokens {
+  cpu::EmbeddingBackwardArgs args;
+  int32_t* rows;
   int32_t* tokens;
-  __device__ void operator()(int64_t, int64_t token) const { tokens[token] = static_cast<int32_t>(token); }
+  __device__ void operator()(int64_t, int64_t token) const {
+    const int64_t row = args.ids[token] - args.first_id;
+    rows[token] = static_cast<int32_t>(row >= 0 && row < args.num_rows ? row : args.num_rows);
+    tokens[token] = static_cast<int32_t>(token);
+  }
 };
 
-// A row of the grid is a place in the sorted ids; the first place of each id adds all of its tokens' rows.
+// A row of the grid is a place in the sorted rows; the first place of each row adds all of its tokens'
+// gradients in their order, a few of them on their way at a time.
 template <class T, int kCount>
 struct AddRuns {
   cpu::EmbeddingBackwardArgs args;
-  const int32_t* sorted_ids;
+  const int32_t* sorted_rows;
   const int32_t* sorted_tokens;
   __device__ void operator()(int64_t place, int64_t vector) const {
     using A = acc_t<T>;
-    const int32_t id = sorted_ids[place];
-    const int64_t row = id - args.first_id;
-    if (row < 0 || row >= args.num_rows || (place > 0 && sorted_ids[place - 1] == id)) return;
+    constexpr int kAhead = 4;
+    const int32_t row = sorted_rows[place];
+    if (row == args.num_rows || (place > 0 && sorted_rows[place - 1] == row)) return;
     const int64_t col = vector * kCount;
     A* d_row = static_cast<A*>(args.d_table) + row * args.d_table_stride + col;
     A sum[kCount];
     load_acc(d_row, sum);
-#pragma unroll 4
-    for (int64_t next = place; next < args.tokens; ++next) {
-      if (sorted_ids[next] != id) break;
-      A d_out[kCount];
-      load_acc(static_cast<const T*>(args.d_out) + sorted_tokens[next] * args.d_out_stride + col, d_out);
+    for (int64_t next = place; next < args.tokens; next += kAhead) {
+      Vector<T, kCount> d_out[kAhead];
+      bool is_of_row[kAhead];
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) sum[i] += d_out[i];
+      for (int i = 0; i < kAhead; ++i) {
+        is_of_row[i] = next + i < args.tokens && sorted_rows[next + i] == row;
+        if (is_of_row[i]) {
+          d_out[i] = load_vector<kCount>(static_cast<const T*>(args.d_out) +
+                                         sorted_tokens[next + i] * args.d_out_stride + col);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (!is_of_row[i]) break;
+#pragma unroll
+        for (int e = 0; e < kCount; ++e) sum[e] += to_acc(d_out[i].element[e]);
+      }
+      if (!is_of_row[kAhead - 1]) break;
     }
     store_acc(d_row, sum);
   }
@@ -90,27 +109,29 @@ void embedding(const cpu::EmbeddingArgs& args, const EmbeddingLimits& limits, Ex
 void embedding_backward(const cpu::EmbeddingBackwardArgs& args, Exec& exec) {
   if (args.tokens == 0) return;
   const int tokens = narrow<int>(args.tokens);
+  const int row_bits = static_cast<int>(std::bit_width(static_cast<uint64_t>(args.num_rows)));
   const cudaStream_t stream = exec.cuda().stream();
   ScratchFrame frame(exec.scratch());
+  int32_t* rows = frame.take<int32_t>(tokens, "embedding rows");
   int32_t* numbers = frame.take<int32_t>(tokens, "embedding tokens");
   int32_t* sorted_tokens = frame.take<int32_t>(tokens, "embedding sorted tokens");
-  int32_t* sorted_ids = frame.take<int32_t>(tokens, "embedding sorted ids");
-  launch_rows(NumberTokens{numbers}, 1, tokens, exec);
+  int32_t* sorted_rows = frame.take<int32_t>(tokens, "embedding sorted rows");
+  launch_rows(NumberTokens{args, rows, numbers}, 1, tokens, exec);
   size_t bytes = 0;
-  MG_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(nullptr, bytes, args.ids, sorted_ids, numbers, sorted_tokens,
-                                                tokens, 0, 32, stream));
+  MG_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(nullptr, bytes, rows, sorted_rows, numbers, sorted_tokens,
+                                                tokens, 0, row_bits, stream));
   std::byte* workspace = frame.take<std::byte>(static_cast<int64_t>(bytes), "embedding sort");
-  MG_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(workspace, bytes, args.ids, sorted_ids, numbers,
-                                                sorted_tokens, tokens, 0, 32, stream));
+  MG_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(workspace, bytes, rows, sorted_rows, numbers, sorted_tokens,
+                                                tokens, 0, row_bits, stream));
   dispatch_device_float(args.dtype, [&]<class T>() {
-    constexpr int kCount = sizeof(T) == 8 ? 1 : 2;
+    constexpr int kCount = kVectorBytes / sizeof(T);
     const bool fits = vectors_fit(kCount, sizeof(T), args.cols, {args.d_out_stride}, {args.d_out}) &&
                       vectors_fit(kCount, sizeof(acc_t<T>), args.cols, {args.d_table_stride}, {args.d_table});
     if (fits) {
-      return launch_rows(AddRuns<T, kCount>{args, sorted_ids, sorted_tokens}, args.tokens, args.cols / kCount,
-                         exec);
+      return launch_rows(AddRuns<T, kCount>{args, sorted_rows, sorted_tokens}, args.tokens,
+                         args.cols / kCount, exec);
     }
-    launch_rows(AddRuns<T, 1>{args, sorted_ids, sorted_tokens}, args.tokens, args.cols, exec);
+    launch_rows(AddRuns<T, 1>{args, sorted_rows, sorted_tokens}, args.tokens, args.cols, exec);
   });
 }
 

@@ -1,12 +1,16 @@
+#include <bit>
+
 #include "megalith/kernels/cuda/device/column_sums.cuh"
 #include "megalith/kernels/cuda/device/float_types.cuh"
 #include "megalith/kernels/cuda/device/reduce.cuh"
+#include "megalith/kernels/cuda/device/row_ring.cuh"
 #include "megalith/kernels/cuda/norm.h"
 
 namespace megalith::cuda {
 namespace {
 
-constexpr int64_t kMaxChunks = 1056;  // eight blocks for each of 132 multiprocessors
+// A chunk of rows for each block that the GPU holds at once, on 132 multiprocessors of 1024 such threads.
+constexpr int64_t kMaxChunkThreads = int64_t{132} * 1024;
 
 template <class A>
 struct Partials {
@@ -14,14 +18,88 @@ struct Partials {
   A* bias;
 };
 
+// d_y, x and d_sum of the rows to come; what a block of 1024 threads takes, 96 KiB, every GPU has.
+template <int kMaxThreads>
+using BackwardRing = RowRing<3, kMaxThreads <= 512 ? 3 : 2>;
+
 // With u = (x - mean) * rstd and g = d_y * w:
 //   d_x = rstd * (g - mean(g) - u * mean(g u)) + d_sum, without mean(g) for RMSNorm;
 //   d_w = sum over rows of d_y u;  d_b = sum over rows of d_y.
-// A block walks a chunk of rows. With kOneVector a thread keeps its columns' sums in registers, else they
-// lie in the block's row of the partials.
-template <class T, int kCount, bool kOneVector>
+// A block walks its chunk of the rows, one in so many; a thread has one vector of each and keeps its columns'
+// sums in registers, while its vectors of the next rows are on their way.
+template <class T, int kCount, int kMaxThreads, bool kHasMean>
+__global__ __launch_bounds__(kMaxThreads,
+                             kMaxRowThreads / kMaxThreads) void backward_ahead(cpu::NormBackwardArgs args,
+                                                                               Partials<acc_t<T>> partials) {
+  using A = acc_t<T>;
+  using Words = Vector<T, kCount>;
+  using Sums = BlockSums<A, kHasMean ? 2 : 1>;
+  extern __shared__ __align__(16) char ring_memory[];
+  __shared__ A shared[Sums::kShared];
+  Sums sum_over_block(shared);
+  BackwardRing<kMaxThreads> ring(ring_memory);
+  const int64_t col = int64_t{threadIdx.x} * kCount;
+  const bool has_columns = col < args.cols;
+  const auto fetch = [&](int64_t row) {
+    if (row >= args.rows || !has_columns) return ring.end_fetch();
+    ring.fetch({static_cast<const T*>(args.d_y) + row * args.d_y_stride + col,
+                static_cast<const T*>(args.x) + row * args.x_stride + col,
+                args.d_sum == nullptr ? nullptr
+                                      : static_cast<const T*>(args.d_sum) + row * args.d_sum_stride + col});
+  };
+  for (int i = 0; i < ring.kAhead; ++i) fetch(blockIdx.x + int64_t{i} * gridDim.x);
+
+  Words weight{};
+  if (has_columns) weight = load_vector<kCount>(static_cast<const T*>(args.weight) + col);
+  A d_weight[kCount] = {}, d_bias[kCount] = {};
+  A next_rstd = static_cast<const A*>(args.rstd)[blockIdx.x];
+  A next_mean = kHasMean ? static_cast<const A*>(args.mean)[blockIdx.x] : A(0);
+  for (int64_t row = blockIdx.x; row < args.rows; row += gridDim.x) {
+    const A rstd = next_rstd, mean = next_mean;
+    Words d_y{}, x{}, d_sum{};
+    ring.advance();
+    if (has_columns) {
+      d_y = ring.template current<Words>(0);
+      x = ring.template current<Words>(1);
+      if (args.d_sum != nullptr) d_sum = ring.template current<Words>(2);
+    }
+    fetch(row + int64_t{ring.kAhead} * gridDim.x);
+    if (const int64_t next = row + gridDim.x; next < args.rows) {
+      next_rstd = static_cast<const A*>(args.rstd)[next];
+      if constexpr (kHasMean) next_mean = static_cast<const A*>(args.mean)[next];
+    }
+    const auto unit = [&](int i) { return (to_acc(x.element[i]) - mean) * rstd; };
+    const auto g = [&](int i) { return to_acc(d_y.element[i]) * to_acc(weight.element[i]); };
+    A sums[kHasMean ? 2 : 1] = {};
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      d_weight[i] += to_acc(d_y.element[i]) * unit(i);
+      sums[0] += g(i) * unit(i);
+      if constexpr (kHasMean) {
+        d_bias[i] += to_acc(d_y.element[i]);
+        sums[1] += g(i);
+      }
+    }
+    sum_over_block(sums);
+    const A mean_gu = sums[0] / static_cast<A>(args.cols);
+    A mean_g = 0;
+    if constexpr (kHasMean) mean_g = sums[1] / static_cast<A>(args.cols);
+    A d_x[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      d_x[i] = rstd * (g(i) - mean_g - unit(i) * mean_gu) + to_acc(d_sum.element[i]);
+    if (has_columns) store_acc(static_cast<T*>(args.d_x) + row * args.d_x_stride + col, d_x);
+  }
+  if (!has_columns) return;
+  const int64_t place = int64_t{blockIdx.x} * args.cols + col;
+  if (partials.weight != nullptr) store_acc(partials.weight + place, d_weight);
+  if (partials.bias != nullptr) store_acc(partials.bias + place, d_bias);
+}
+
+// The same for any number of columns: a row is read twice, and the sums lie in the block's row of the
+// partials.
+template <class T, int kCount>
 __global__ __launch_bounds__(kMaxRowThreads) void backward_chunk(cpu::NormBackwardArgs args,
-                                                                 int64_t chunk_rows,
                                                                  Partials<acc_t<T>> partials) {
   using A = acc_t<T>;
   __shared__ A shared[2 * kWarp];
@@ -30,42 +108,34 @@ __global__ __launch_bounds__(kMaxRowThreads) void backward_chunk(cpu::NormBackwa
   const T* weight_row = static_cast<const T*>(args.weight);
   A* weight_sums = partials.weight == nullptr ? nullptr : partials.weight + int64_t{blockIdx.x} * args.cols;
   A* bias_sums = partials.bias == nullptr ? nullptr : partials.bias + int64_t{blockIdx.x} * args.cols;
-  A d_weight[kCount] = {}, d_bias[kCount] = {}, weight[kCount] = {};
-  if constexpr (kOneVector) {
-    if (begin < args.cols) load_acc(weight_row + begin, weight);
-  } else {
-    for (int64_t col = begin; col < args.cols; col += step) {
-      if (weight_sums != nullptr) store_acc(weight_sums + col, d_weight);
-      if (bias_sums != nullptr) store_acc(bias_sums + col, d_bias);
-    }
+  const A zero[kCount] = {};
+  for (int64_t col = begin; col < args.cols; col += step) {
+    if (weight_sums != nullptr) store_acc(weight_sums + col, zero);
+    if (bias_sums != nullptr) store_acc(bias_sums + col, zero);
   }
 
-  const int64_t first_row = int64_t{blockIdx.x} * chunk_rows;
-  const int64_t last_row = min(first_row + chunk_rows, args.rows);
-  for (int64_t row = first_row; row < last_row; ++row) {
+  for (int64_t row = blockIdx.x; row < args.rows; row += gridDim.x) {
     const T* d_y_row = static_cast<const T*>(args.d_y) + row * args.d_y_stride;
     const T* x_row = static_cast<const T*>(args.x) + row * args.x_stride;
     const T* d_sum_row = static_cast<const T*>(args.d_sum) + row * args.d_sum_stride;
     T* d_x_row = static_cast<T*>(args.d_x) + row * args.d_x_stride;
     const A rstd = static_cast<const A*>(args.rstd)[row];
     const A mean = args.subtract_mean ? static_cast<const A*>(args.mean)[row] : A(0);
-    A g[kCount] = {}, unit[kCount] = {}, d_sum[kCount] = {};
-    const auto load_vector = [&](int64_t col) {
+    A g[kCount], unit[kCount], weight[kCount];
+    const auto load_row = [&](int64_t col) {
       load_acc(d_y_row + col, g);
       load_acc(x_row + col, unit);
-      if constexpr (!kOneVector) load_acc(weight_row + col, weight);
-      if (args.d_sum != nullptr) load_acc(d_sum_row + col, d_sum);
+      load_acc(weight_row + col, weight);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) unit[i] = (unit[i] - mean) * rstd;
     };
 
     A sum_g = 0, sum_gu = 0;
     for (int64_t col = begin; col < args.cols; col += step) {
-      load_vector(col);
-      if constexpr (!kOneVector) {
-        if (weight_sums != nullptr) load_acc(weight_sums + col, d_weight);
-        if (bias_sums != nullptr) load_acc(bias_sums + col, d_bias);
-      }
+      load_row(col);
+      A d_weight[kCount] = {}, d_bias[kCount] = {};
+      if (weight_sums != nullptr) load_acc(weight_sums + col, d_weight);
+      if (bias_sums != nullptr) load_acc(bias_sums + col, d_bias);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         d_weight[i] += g[i] * unit[i];
@@ -74,52 +144,65 @@ __global__ __launch_bounds__(kMaxRowThreads) void backward_chunk(cpu::NormBackwa
         sum_g += g[i];
         sum_gu += g[i] * unit[i];
       }
-      if constexpr (!kOneVector) {
-        if (weight_sums != nullptr) store_acc(weight_sums + col, d_weight);
-        if (bias_sums != nullptr) store_acc(bias_sums + col, d_bias);
-      }
+      if (weight_sums != nullptr) store_acc(weight_sums + col, d_weight);
+      if (bias_sums != nullptr) store_acc(bias_sums + col, d_bias);
     }
     const Pair<A> sums = block_sum_pair(sum_g, sum_gu, shared);
     const A mean_g = args.subtract_mean ? sums.first / static_cast<A>(args.cols) : A(0);
     const A mean_gu = sums.second / static_cast<A>(args.cols);
     for (int64_t col = begin; col < args.cols; col += step) {
-      if constexpr (!kOneVector) {
-        load_vector(col);
+      load_row(col);
+      A d_sum[kCount] = {};
+      if (args.d_sum != nullptr) load_acc(d_sum_row + col, d_sum);
 #pragma unroll
-        for (int i = 0; i < kCount; ++i) g[i] *= weight[i];
-      }
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) g[i] = rstd * (g[i] - mean_g - unit[i] * mean_gu) + d_sum[i];
+      for (int i = 0; i < kCount; ++i)
+        g[i] = rstd * (g[i] * weight[i] - mean_g - unit[i] * mean_gu) + d_sum[i];
       store_acc(d_x_row + col, g);
     }
   }
-  if constexpr (kOneVector) {
-    if (begin >= args.cols) return;
-    if (weight_sums != nullptr) store_acc(weight_sums + begin, d_weight);
-    if (bias_sums != nullptr) store_acc(bias_sums + begin, d_bias);
+}
+
+template <class T, int kCount>
+struct Launch {
+  void (*kernel)(cpu::NormBackwardArgs, Partials<acc_t<T>>) = backward_chunk<T, kCount>;
+  int64_t shared_bytes = 0;
+};
+
+template <class T, int kCount, int kMaxThreads>
+Launch<T, kCount> launch_ahead(int threads, bool has_mean) {
+  return {
+      has_mean ? backward_ahead<T, kCount, kMaxThreads, true> : backward_ahead<T, kCount, kMaxThreads, false>,
+      BackwardRing<kMaxThreads>::bytes(threads)};
+}
+
+template <class T, int kCount>
+Launch<T, kCount> choose(int threads, int64_t vectors, bool has_mean) {
+  if constexpr (kCount > 1) {
+    if (vectors <= 256) return launch_ahead<T, kCount, 256>(threads, has_mean);
+    if (vectors <= 512) return launch_ahead<T, kCount, 512>(threads, has_mean);
+    if (vectors <= kMaxRowThreads) return launch_ahead<T, kCount, kMaxRowThreads>(threads, has_mean);
   }
+  return {};
 }
 
 template <class T, int kCount>
 void launch(const cpu::NormBackwardArgs& args, Exec& exec) {
   using A = acc_t<T>;
-  const int64_t chunk_rows = std::max<int64_t>(ceil_div(args.rows, kMaxChunks), 1);
-  const int64_t chunks = ceil_div(args.rows, chunk_rows);
+  const int64_t vectors = args.cols / kCount;
+  const int threads = threads_for_row(vectors);
+  const int64_t max_chunks =
+      kMaxChunkThreads / std::max<int64_t>(std::bit_ceil(static_cast<unsigned>(threads)), 256);
+  const int64_t chunks = std::min(args.rows, max_chunks);
   ScratchFrame frame(exec.scratch());
   Partials<A> partials{};
   if (args.d_weight != nullptr) partials.weight = frame.take<A>(chunks * args.cols, "norm weight partials");
   if (args.d_bias != nullptr) partials.bias = frame.take<A>(chunks * args.cols, "norm bias partials");
   if (chunks > 0) {
-    const int64_t vectors = args.cols / kCount;
-    const int threads = threads_for_row(vectors);
-    const auto blocks = narrow<unsigned>(chunks);
-    if (vectors <= threads) {
-      backward_chunk<T, kCount, true>
-          <<<blocks, threads, 0, exec.cuda().stream()>>>(args, chunk_rows, partials);
-    } else {
-      backward_chunk<T, kCount, false>
-          <<<blocks, threads, 0, exec.cuda().stream()>>>(args, chunk_rows, partials);
-    }
+    const Launch<T, kCount> chosen = choose<T, kCount>(threads, vectors, args.subtract_mean);
+    const auto bytes = static_cast<unsigned>(chosen.shared_bytes);
+    MG_CUDA_CHECK(cudaFuncSetAttribute(chosen.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                       static_cast<int>(bytes)));
+    chosen.kernel<<<narrow<unsigned>(chunks), threads, bytes, exec.cuda().stream()>>>(args, partials);
     MG_CUDA_LAUNCHED();
   }
   if (args.d_weight != nullptr) {
@@ -131,6 +214,8 @@ void launch(const cpu::NormBackwardArgs& args, Exec& exec) {
 }
 
 }  // namespace
+
+const int64_t kNormBackwardSharedBytes = BackwardRing<kMaxRowThreads>::bytes(kMaxRowThreads);
 
 void norm_backward(const cpu::NormBackwardArgs& args, Exec& exec) {
   if (args.cols == 0) return;

@@ -1,5 +1,5 @@
 #pragma once
-// defines: warp_sum, block_sum, block_sum_pair
+// defines: warp_sum, block_sum, block_sum_pair, BlockSums
 
 namespace megalith::cuda {
 
@@ -50,5 +50,35 @@ __device__ inline T block_sum(T value, T* shared) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   return warp_sum(lane < num_warps ? shared[lane] : T(0));
 }
+
+/// Sums of kCount values over the block, one after another with one barrier each: a sum leaves the places of
+/// the last one alone, which some may still be reading. Every thread gets the sums; their order is fixed.
+template <class T, int kCount>
+class BlockSums {
+ public:
+  static constexpr int kShared = 2 * kCount * kWarp;
+  __device__ explicit BlockSums(T* shared) : shared_(shared) {}
+
+  __device__ void operator()(T (&values)[kCount]) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) values[i] = warp_sum(values[i]);
+    const int num_warps = static_cast<int>(blockDim.x) / kWarp;
+    if (num_warps == 1) return;
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    T* place = shared_ + turn_ * kCount * kWarp;
+    turn_ = 1 - turn_;
+    if (lane == 0) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) place[i * kWarp + static_cast<int>(threadIdx.x) / kWarp] = values[i];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) values[i] = warp_sum(lane < num_warps ? place[i * kWarp + lane] : T(0));
+  }
+
+ private:
+  T* shared_;
+  int turn_ = 0;
+};
 
 }  // namespace megalith::cuda

@@ -4,6 +4,7 @@
 
 #include "megalith/core/exec.h"
 #include "megalith/kernels/cuda/elementwise.h"
+#include "megalith/kernels/cuda/gemv.h"
 #include "megalith/kernels/cuda/vendor/gemm_plan.h"
 
 namespace megalith::cuda {
@@ -75,6 +76,7 @@ void scale_or_set(const cpu::GemmProblem& p, Exec& exec) {
 void gemm(const cpu::GemmProblem& p, Exec& exec) {
   if (p.m == 0 || p.n == 0) return;
   if (p.k == 0) return scale_or_set(p, exec);
+  if (takes_gemv(p)) return gemv(p, exec);
   // cuBLASLt adds a bias to f32 and 16-bit results whose place it can read in vectors; others start from it.
   const bool fuses_bias =
       p.bias != nullptr && p.dtype != DType::kF64 && p.n > 1 && alignment_of(p.bias, 0) == 16;
