@@ -3,9 +3,12 @@
 //   1b: 1.14 G parameters (vocabulary 32,000, hidden 2048, 16 layers, 16 heads, 8 groups, SwiGLU 8192)
 //   7b: vocabulary 32,000, hidden 4096, 32 layers, 32 heads, SwiGLU 11008
 //
-//     bench_train_ranks MODEL BATCH LAYOUT...     for each LAYOUT, with BATCH sequences a GPU (tp: in all):
-//     one, ddpN, ddp_lateN (gradients after the backward), zero1_N, zero2_N, fsdpN, tpN (and sequence),
-//     ppN_SCHEDULE_MICROBATCHES, cpN; N GPUs
+//     bench_train_ranks MODEL BATCH LAYOUT...
+//
+// BATCH sequences of a microbatch on each GPU; tp, cp, pp: of all together. A layout of N GPUs is one of:
+// one, ddpN, ddp_lateN (gradients after the backward), ddp_bf16_N (bf16 sums), zero1_N, zero2_N, fsdpN, tpN
+// (with sequence parallelism), cpN, ppN_SCHEDULE_MICROBATCHES. "nccl:" before a name leaves the copy engines
+// aside.
 //
 // Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
 // a rank held.
@@ -34,6 +37,7 @@ struct Layout {
   int64_t num_microbatches = 1;
   ParallelConfig parallel;
   bool shares_batch = false;  // the batch is of all ranks together
+  BesideTransport beside = BesideTransport::kCopyEngines;
 };
 
 GptConfig model_of(const std::string& name) {
@@ -72,8 +76,12 @@ int number_at(const std::string& text, size_t from, const std::string& name) {
   return value;
 }
 
-Layout layout_of(const std::string& name) {
+Layout layout_of(const std::string& full_name) {
+  constexpr std::string_view kNccl = "nccl:";
+  const bool is_nccl = full_name.starts_with(kNccl);
+  const std::string name = is_nccl ? full_name.substr(kNccl.size()) : full_name;
   Layout l{.name = name};
+  if (is_nccl) l.beside = BesideTransport::kNccl;
   ParallelConfig& p = l.parallel;
   const auto ends_with_count = [&](const std::string& prefix) {
     if (!name.starts_with(prefix)) return false;
@@ -146,7 +154,7 @@ Measured measure(const GptConfig& model_config, int64_t batch, const Layout& lay
   std::mutex mutex;
   run_ranks({.num_ranks = layout.num_ranks, .timeout = std::chrono::seconds(60)}, [&](Communicator& host) {
     Exec exec({.device = {DeviceKind::kCuda, host.rank()}, .num_threads = 1});
-    const RankWorld world(host, exec, {.timeout = std::chrono::seconds(60)});
+    const RankWorld world(host, exec, {.timeout = std::chrono::seconds(60), .beside = layout.beside});
     const Mesh mesh(world.comm(), layout.parallel);
     const auto model = build_model(model_config, mesh, exec);
     model->parameters().initialize(exec);

@@ -1,5 +1,5 @@
 #pragma once
-// defines: NcclOptions, has_nccl, make_nccl_communicator
+// defines: BesideTransport, NcclOptions, has_nccl, make_nccl_communicator
 
 #include <chrono>
 #include <memory>
@@ -9,12 +9,19 @@
 
 namespace megalith {
 
+/// What moves large tensors of groups beside compute between rank threads.
+enum class BesideTransport {
+  kCopyEngines,  ///< where all GPUs reach each other's memory, else kNccl
+  kNccl,
+};
+
 struct NcclOptions {
   /// How long an operation may be the next one of its stream and not come to its end before all ranks fail;
   /// zero: for ever. The kernels before it count.
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
   /// How long after a failure a rank may stay in a call of NCCL before its process is ended.
   std::chrono::milliseconds grace = std::chrono::seconds(60);
+  BesideTransport beside = BesideTransport::kCopyEngines;
 };
 
 /// Whether this build has NCCL.

@@ -72,6 +72,8 @@ NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_
       world_ranks_(std::move(world_ranks)),
       order_(order) {
   if (size() > 1) comm_ = owner_->open(*host_, world_ranks_, order_);
+  if (size() > 1 && order_ == CommOrder::kBeside && owner_->uses_copy_engines())
+    peers_ = std::make_unique<PeerCollectives>(*owner_, *host_);
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&reached_, cudaEventDisableTiming));
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&finished_, cudaEventDisableTiming));
 }
@@ -101,10 +103,16 @@ void NcclCommunicator::run(const Collective& c) {
     for (const Tensor* tensor : c.tensors)
       if (tensor != nullptr) travelling_.push_back(*tensor);
   }
-  owner_->call(operation, [&] {
-    launch(c, stream());
+  if (peers_ != nullptr && peers_->takes(c)) {
+    if (owner_->watch().has_failed()) owner_->watch().raise(operation);
+    peers_->run(c, stream());
     owner_->watch().add(operation, stream());
-  });
+  } else {
+    owner_->call(operation, [&] {
+      launch(c, stream());
+      owner_->watch().add(operation, stream());
+    });
+  }
   // Here, not in wait(): other groups use the stream too, and wait() is for this one alone.
   if (order_ == CommOrder::kBeside) MG_CUDA_CHECK(cudaEventRecord(finished_, stream()));
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "megalith/comm/nccl_messages.h"
+#include "megalith/comm/nccl_peer_collectives.h"
 #include "megalith/comm/nccl_rank.h"
 
 namespace megalith {
@@ -45,6 +46,7 @@ class NcclCommunicator final : public Communicator {
   CUevent_st* finished_ = nullptr;  // the last operation beside compute
   int64_t number_ = 0;
   std::vector<Tensor> travelling_;          // of operations beside compute, until wait()
+  std::unique_ptr<PeerCollectives> peers_;  // null where NCCL does all
   std::unique_ptr<NcclMessages> messages_;  // made by the first one
 };
 

@@ -90,8 +90,12 @@ class NcclLinks final : public NcclMessages {
       make(from_[next], id_at(next, 1), 1);
     }
     MG_NCCL_CHECK(ncclGroupEnd());
-    for (auto* links : {&to_, &from_})
-      for (auto& [rank, link] : *links) owner_->adopt(link.comm);
+    // A communicator is freed when both ends do that: all ranks go through theirs in one order, by sender and
+    // receiver.
+    std::map<std::pair<int, int>, ncclComm_t> in_order;
+    for (auto& [rank, link] : to_) in_order[{host_->rank(), rank}] = link.comm;
+    for (auto& [rank, link] : from_) in_order[{rank, host_->rank()}] = link.comm;
+    for (auto& [ends, comm] : in_order) owner_->adopt(comm);
   }
 
   static void make(Link& link, const ncclUniqueId& id, int end) {

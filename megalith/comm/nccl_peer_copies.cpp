@@ -1,11 +1,16 @@
 #include <atomic>
+#include <chrono>
 #include <deque>
+#include <exception>
+#include <thread>
 
 #include "megalith/comm/nccl_messages.h"
 #include "megalith/core/cuda/check.h"
 
 namespace megalith {
 namespace {
+
+constexpr auto kPatience = std::chrono::seconds(30);  // with peers that take what was sent before the end
 
 struct Parcel {
   ~Parcel() {
@@ -20,7 +25,19 @@ struct Parcel {
 
 class PeerCopies final : public NcclMessages {
  public:
-  PeerCopies(NcclRank& owner, Communicator& host) : owner_(&owner), host_(&host) {}
+  PeerCopies(NcclRank& owner, Communicator& host)
+      : owner_(&owner), host_(&host), num_exceptions_(std::uncaught_exceptions()) {}
+
+  // The memory of what was sent goes with this rank, so the peers must have their copies.
+  ~PeerCopies() override {
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    drop_taken();
+    while (!sent_.empty() && std::chrono::steady_clock::now() < end &&
+           std::uncaught_exceptions() == num_exceptions_ && !host_->is_aborted()) {
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+      drop_taken();
+    }
+  }
 
   void send(const Collective& message, CUstream_st* stream) override {
     drop_taken();
@@ -70,6 +87,7 @@ class PeerCopies final : public NcclMessages {
 
   NcclRank* owner_;
   Communicator* host_;
+  int num_exceptions_;     // in flight when this was made
   std::deque<Sent> sent_;  // until the receiver has a copy
 };
 

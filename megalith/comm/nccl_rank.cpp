@@ -1,5 +1,6 @@
 #include "megalith/comm/nccl_rank.h"
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
 
@@ -20,6 +21,7 @@ int current_device() {
 NcclRank::NcclRank(Communicator& host, CudaContext& cuda, const NcclOptions& options)
     : host_(&host),
       cuda_(&cuda),
+      options_(options),
       num_exceptions_(std::uncaught_exceptions()),
       watch_(
           host, current_device(), options,
@@ -42,6 +44,7 @@ NcclRank::~NcclRank() {
 void NcclRank::reach_peers() {
   const int64_t own = current_device();
   const std::vector<int64_t> devices = host_numbers_.gather(*host_, {&own, 1});
+  int64_t reaches_all = options_.beside == BesideTransport::kCopyEngines ? 1 : 0;
   for (size_t rank = 0; rank < devices.size(); ++rank) {
     if (static_cast<int>(rank) == host_->rank()) continue;
     MG_CHECK(devices[rank] != own, "ranks {} and {} are both on cuda:{}; each rank needs a GPU of its own",
@@ -49,13 +52,18 @@ void NcclRank::reach_peers() {
     int can_reach = 0;
     MG_CUDA_CHECK(
         cudaDeviceCanAccessPeer(&can_reach, static_cast<int>(own), static_cast<int>(devices[rank])));
-    if (can_reach == 0) continue;  // copies then go through the host
+    if (can_reach == 0) {
+      reaches_all = 0;
+      continue;  // copies then go through the host
+    }
     const cudaError_t error = cudaDeviceEnablePeerAccess(static_cast<int>(devices[rank]), 0);
     if (error == cudaErrorPeerAccessAlreadyEnabled)
       cudaGetLastError();
     else
       MG_CUDA_CHECK(error);
   }
+  const std::vector<int64_t> all = host_numbers_.gather(*host_, {&reaches_all, 1});
+  uses_copy_engines_ = std::all_of(all.begin(), all.end(), [](int64_t reaches) { return reaches != 0; });
 }
 
 ncclComm_t NcclRank::open(Communicator& host, const std::vector<int>& world_ranks, CommOrder order) {

@@ -25,6 +25,8 @@ class NcclRank {
   /// Collective over the world, whose ranks are threads: their GPUs may read each other's memory. Fails where
   /// two ranks have one GPU.
   void reach_peers();
+  /// Every GPU reads every other's memory, and large tensors beside compute go that way.
+  bool uses_copy_engines() const { return uses_copy_engines_; }
 
   CudaContext& cuda() { return *cuda_; }
   NcclWatch& watch() { return watch_; }
@@ -50,6 +52,8 @@ class NcclRank {
 
   Communicator* host_;
   CudaContext* cuda_;
+  NcclOptions options_;
+  bool uses_copy_engines_ = false;
   HostNumbers host_numbers_;
   int num_exceptions_;  // in flight when this was made
   std::timed_mutex calling_;

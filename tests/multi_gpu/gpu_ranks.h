@@ -36,11 +36,12 @@ struct GpuRank {
 };
 
 inline void on_gpus(int num_ranks, const std::function<void(const GpuRank&)>& body,
-                    std::chrono::milliseconds timeout = std::chrono::seconds(30)) {
+                    std::chrono::milliseconds timeout = std::chrono::seconds(30),
+                    BesideTransport beside = BesideTransport::kCopyEngines) {
   run_ranks({.num_ranks = num_ranks, .timeout = timeout}, [&](Communicator& host) {
     Exec exec({.device = {DeviceKind::kCuda, host.rank()}, .num_threads = 1});
     Exec cpu({.num_threads = 1});
-    const RankWorld world(host, exec, {.timeout = timeout});
+    const RankWorld world(host, exec, {.timeout = timeout, .beside = beside});
     body({host, world.comm(), exec, cpu});
     exec.synchronize();
   });

@@ -24,7 +24,7 @@ RunConfig config() {
   c.model.vocab_size = 250;
   c.model.make_vocab_size_divisible_by = 64;
   c.model.max_position_embeddings = 64;
-  c.model.init_method_std = 0.05;
+  c.model.init_method_std = 0.1;
   c.model.position_embedding_type = "rope";
   c.model.normalization = "RMSNorm";
   c.model.swiglu = true;
@@ -34,7 +34,7 @@ RunConfig config() {
   c.data.mock_data = true;
   c.data.split = "100,0,0";
   c.data.seq_length = 64;
-  c.optim.lr = 3e-3;
+  c.optim.lr = 5e-4;
   c.optim.lr_decay_style = "constant";
   c.train.train_iters = 100;
   c.train.micro_batch_size = 1;

@@ -48,9 +48,16 @@ TEST(GpuStreams, AnInlineOperationStandsBetweenItsNeighbours) {
   });
 }
 
-TEST(GpuStreams, AnOperationBesideComputeIsDoneAfterWait) {
+class GpuBeside : public testing::TestWithParam<BesideTransport> {};
+INSTANTIATE_TEST_SUITE_P(All, GpuBeside,
+                         testing::Values(BesideTransport::kCopyEngines, BesideTransport::kNccl),
+                         [](const auto& instance) {
+                           return instance.param == BesideTransport::kNccl ? "Nccl" : "CopyEngines";
+                         });
+
+TEST_P(GpuBeside, AnOperationIsDoneAfterWait) {
   MG_NEED_GPUS(2);
-  on_gpus(2, [](const GpuRank& rank) {
+  const auto body = [](const GpuRank& rank) {
     const auto beside = rank.world.split({.name = "beside", .order = CommOrder::kBeside});
     LongWork work(rank.exec);
     for (int round = 0; round < 10; ++round) {
@@ -72,7 +79,8 @@ TEST(GpuStreams, AnOperationBesideComputeIsDoneAfterWait) {
       expect_all(whole, 1);
       expect_all(other, 7);
     }
-  });
+  };
+  on_gpus(2, body, std::chrono::seconds(30), GetParam());
 }
 
 TEST(GpuStreams, SendsWaitForNobody) {
