@@ -26,8 +26,8 @@ using Datasets = std::array<std::shared_ptr<const SampleDataset>, kNumSplits>;
 
 /// The data sets of a run, as Megatron's BlendedMegatronDatasetBuilder makes them: one source; a weighted
 /// blend, of size sum(ceil(N * w)); or a blend without weights in proportion to the sizes, of min(N, all)
-/// samples or all. Throws Error for a split that is asked for samples and has no data. Ranks of one process
-/// share the result; processes that share the cache build it on one rank first.
+/// samples or all. Throws Error for a split that is asked for samples and has no data. Of several
+/// ranks, one builds first; the others then map its cache.
 Datasets build_datasets(const DataConfig& config, const SplitSizes& sizes, const Vocabulary& vocabulary);
 
 }  // namespace megalith

@@ -67,9 +67,7 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
       log_warn("{} holds no checkpoint: a new run begins", train.load);
     }
   }
-  datasets_ = build_datasets(
-      config_.data, {train.train_iters * train.batch_size(), train.eval_iters * train.batch_size(), 0},
-      vocabulary);
+  build_data(vocabulary);
   loader_ = std::make_unique<BatchLoader>(datasets_[0],
                                           BatchLoaderOptions{.micro_batch_size = train.micro_batch_size,
                                                              .data_parallel_rank = mesh.rank(Axis::kDp),
@@ -81,6 +79,16 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
   if (!reports()) return;
   if (!train.save.empty()) make_directories(train.save);
   if (!summary_.metrics.empty()) metrics_ = std::make_unique<MetricsLog>(summary_.metrics, state_.iteration);
+}
+
+// One rank makes the indices, the others map what it left in the cache.
+void Trainer::build_data(const Vocabulary& vocabulary) {
+  const TrainConfig& train = config_.train;
+  const SplitSizes sizes{train.train_iters * train.batch_size(), train.eval_iters * train.batch_size(), 0};
+  Communicator& world = mesh_->world();
+  if (world.rank() == 0) datasets_ = build_datasets(config_.data, sizes, vocabulary);
+  world.barrier("data indices");
+  if (world.rank() != 0) datasets_ = build_datasets(config_.data, sizes, vocabulary);
 }
 
 TrainSummary Trainer::run(StopSignal& stop) {

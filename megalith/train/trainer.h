@@ -40,6 +40,7 @@ class Trainer {
   TrainSummary run(StopSignal& stop);
 
  private:
+  void build_data(const Vocabulary& vocabulary);
   StepResult train_one();
   void evaluate_now();
   void save_now();
