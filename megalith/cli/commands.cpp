@@ -17,6 +17,12 @@ std::vector<Command> commands() {
       plot_command(),
       logits_command(),
       export_command(),
+      doctor_command(),
+      bench_step_command(),
+      bench_kernels_command(),
+      bench_gemm_command(),
+      bench_attention_command(),
+      bench_decode_command(),
       options_command(),
   };
 }

@@ -7,6 +7,12 @@
 
 namespace megalith {
 
+Command bench_attention_command();
+Command bench_decode_command();
+Command bench_gemm_command();
+Command bench_kernels_command();
+Command bench_step_command();
+Command doctor_command();
 Command generate_command();
 Command options_command();
 Command plan_command();

@@ -2,6 +2,7 @@
 
 #include "megalith/core/cuda/cuda_graph.h"
 #include "megalith/core/has_cuda.h"
+#include "megalith/ops/largest_column.h"
 
 namespace megalith {
 
@@ -14,6 +15,7 @@ DecodeStep::DecodeStep(LanguageModel& model, KvCache& cache, std::vector<int32_t
   }
   const auto batch = static_cast<int64_t>(padding_.size());
   state_ = this->exec().empty({3 * batch + 2}, DType::kI32);
+  largest_ = this->exec().empty({batch}, DType::kI32);
   cache_.read_lengths(state_.slice(0, 3 * batch, 3 * batch + 1),
                       state_.slice(0, 3 * batch + 1, 3 * batch + 2));
 }
@@ -37,6 +39,7 @@ void DecodeStep::upload(std::span<const int32_t> ids) {
 
 void DecodeStep::forward() {
   const auto batch = static_cast<int64_t>(padding_.size());
+  logits_ = {};  // its memory is taken again, which a capture needs
   Tape tape(exec(), {.is_recording = false, .recompute = {}});
   const ForwardContext context{.batch = batch,
                                .positions = state_.slice(0, batch, 2 * batch),
@@ -44,12 +47,22 @@ void DecodeStep::forward() {
                                .rng = {},
                                .cache = &cache_};
   logits_ = model_.last_logits(tape, context, state_.slice(0, 0, batch));
+  largest_column(logits_.slice(1, 0, model_.vocab_size()), largest_, exec());
+  is_warm_ = true;
+}
+
+void DecodeStep::run_again() {
+  if constexpr (kHasCuda) {
+    if (graph_ != nullptr) return graph_->launch();
+  }
+  forward();
+  cache_.advance(-1);
 }
 
 const Tensor& DecodeStep::run(std::span<const int32_t> ids) {
   upload(ids);
   if constexpr (kHasCuda) {
-    if (own_exec_ && logits_.defined()) {
+    if (own_exec_ && is_warm_) {
       if (graph_ == nullptr) {
         graph_ = std::make_shared<CudaGraph>(own_exec_->cuda(), [this] { forward(); });
       } else {

@@ -24,6 +24,12 @@ class DecodeStep {
   /// Appends token ids [B] and returns the logits of the next, [B, padded vocabulary], valid until the next
   /// call.
   const Tensor& run(std::span<const int32_t> ids);
+  /// The tokens of the largest logits of the last call, [B], found on the device.
+  std::vector<int32_t> largest() { return to_vector<int32_t>(largest_); }
+  /// The last call once more, without waiting for it: to time the device.
+  void run_again();
+  /// Waits for what run_again() asked for.
+  void synchronize() { exec().synchronize(); }
 
  private:
   Exec& exec() { return own_exec_ ? *own_exec_ : exec_; }
@@ -36,7 +42,8 @@ class DecodeStep {
   Exec& exec_;
   std::unique_ptr<Exec> own_exec_;  // of a captured step
   Tensor state_;                    // i32: ids [B], positions [B], first keys [B], length, number of keys
-  Tensor logits_;
+  Tensor logits_, largest_;
+  bool is_warm_ = false;              // pools and plans have what a capture needs
   std::shared_ptr<CudaGraph> graph_;  // after the first call, which makes what a capture needs
 };
 

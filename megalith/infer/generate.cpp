@@ -124,14 +124,22 @@ std::vector<Generation> generate(LanguageModel& model, const Tokenizer& tokenize
   for (int64_t step = 0; step < options.max_new_tokens; ++step) {
     if (cache && step == 1) decode.emplace(model, *cache, sequences.padding(), exec);
     const Tensor logits = decode ? decode->run(next) : whole_forward();  // [B, padded V]
-    const std::vector<float> values = to_vector<float>(logits.slice(1, 0, model.vocab_size()));
+    std::vector<float> values;
+    std::vector<int32_t> largest;
+    if (decode && options.sampling.is_greedy()) {
+      largest = decode->largest();
+    } else {
+      values = to_vector<float>(logits.slice(1, 0, model.vocab_size()));
+    }
 
     next.assign(batch, 0);
     for (size_t row = 0; row < batch; ++row) {
       if (is_done[row]) continue;
       const auto width = static_cast<size_t>(model.vocab_size());
       const uint32_t word = rng.fold(row).bits(static_cast<uint64_t>(step));
-      next[row] = sample_token(std::span(values).subspan(row * width, width), options.sampling, word);
+      next[row] = largest.empty()
+                      ? sample_token(std::span(values).subspan(row * width, width), options.sampling, word)
+                      : largest[row];
       if (next[row] == tokenizer.eod()) {
         results[row].finish_reason = "eod";
         is_done[row] = true;

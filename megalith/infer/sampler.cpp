@@ -32,7 +32,7 @@ std::vector<int32_t> by_size(std::span<const float> logits, int64_t top_k) {
 
 int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, uint32_t random_word) {
   MG_CHECK(!logits.empty(), "sampling: there are no logits");
-  if (options.temperature == 0 || options.top_k == 1) return argmax(logits);
+  if (options.is_greedy()) return argmax(logits);
 
   std::vector<int32_t> order = by_size(logits, options.top_k);
   const double largest = logits[static_cast<size_t>(order[0])];

@@ -15,6 +15,7 @@ struct SamplingOptions {
   double temperature = 1;
   int64_t top_k = 0;  ///< 0: all
   double top_p = 0;   ///< 0: all
+  bool is_greedy() const { return temperature == 0 || top_k == 1; }
 };
 
 /// Index of the chosen logit. The draw is a function of the logits and the random word alone; of equal logits

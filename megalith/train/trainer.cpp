@@ -6,6 +6,8 @@
 #include "megalith/base/files.h"
 #include "megalith/base/log.h"
 #include "megalith/base/text.h"
+#include "megalith/core/has_cuda.h"
+#include "megalith/kernels/cuda/device_code.h"
 #include "megalith/train/build_model.h"
 #include "megalith/train/evaluate.h"
 
@@ -27,6 +29,14 @@ ParameterStore& fresh_parameters(LanguageModel& model, Exec& exec) {
   return model.parameters();
 }
 
+// A kernel that this GPU cannot run is refused by name before the first step, not in the middle of one.
+Exec& checked(Exec& exec) {
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) cuda::check_device_code(exec.cuda().limits());
+  }
+  return exec;
+}
+
 std::filesystem::path metrics_path(const TrainConfig& train) {
   if (!train.metrics.empty()) return train.metrics;
   return train.save.empty() ? std::filesystem::path() : std::filesystem::path(train.save) / "metrics.jsonl";
@@ -39,7 +49,7 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
     : config_(config),
       config_yaml_(std::move(config_yaml)),
       mesh_(&mesh),
-      exec_(&exec),
+      exec_(&checked(exec)),
       masks_{.eod = vocabulary.eod,
              .eod_mask_loss = config.data.eod_mask_loss,
              .reset_position_ids = config.data.reset_position_ids,

@@ -1,0 +1,169 @@
+// Generation on the GPU: the captured decode step against the forward without a cache and against the CPU.
+
+#include <gtest/gtest.h>
+
+#include "megalith/infer/decode_step.h"
+#include "megalith/infer/generate.h"
+#include "megalith/models/gpt/gpt_model.h"
+#include "megalith/models/positions.h"
+#include "megalith/ops/append_keys.h"
+#include "megalith/ops/attention.h"
+#include "megalith/ops/largest_column.h"
+
+#include "tests/cuda/twins.h"
+#include "tests/infer/letters.h"
+
+namespace megalith {
+namespace {
+
+using testing::Letters;
+using testing::Twins;
+
+const ExecOptions kGpu{.device = {DeviceKind::kCuda, 0}};
+
+GptConfig config(int64_t head_dim) {
+  GptConfig c;
+  c.num_layers = 3;
+  c.hidden_size = 64;
+  c.num_attention_heads = 4;
+  c.kv_channels = head_dim;
+  c.num_query_groups = 2;
+  c.vocab_size = 26;
+  c.make_vocab_size_divisible_by = 16;
+  c.max_position_embeddings = 300;
+  c.position_embedding_type = "rope";
+  c.normalization = "RMSNorm";
+  c.swiglu = true;
+  c.add_bias_linear = false;
+  c.init_method_std = 0.4;  // far from uniform, so that the largest logit is clear
+  return c;
+}
+
+struct Runner {
+  explicit Runner(const GptConfig& c, const ExecOptions& options = kGpu) : exec(options), model(c, exec) {
+    model.parameters().initialize(exec);
+  }
+  std::vector<Generation> generate(const std::vector<std::string>& prompts, int64_t tokens, bool use_cache) {
+    std::vector<std::vector<int32_t>> ids;
+    const Letters letters;
+    for (const std::string& prompt : prompts) ids.push_back(letters.encode(prompt));
+    const GenerateOptions options{
+        .max_new_tokens = tokens, .sampling = {.temperature = 0}, .use_cache = use_cache};
+    return megalith::generate(model, letters, ids, options, exec);
+  }
+  Exec exec;
+  GptModel model;
+};
+
+// Heads of 16 are read in vectors by the decode kernel, heads of 6 by the tiled one.
+class CudaGenerate : public ::testing::TestWithParam<int64_t> {};
+
+TEST_P(CudaGenerate, GreedyWithCacheEqualsTheForwardWithout) {
+  Runner run(config(GetParam()));
+  EXPECT_EQ(run.generate({"hello"}, 200, true)[0].text, run.generate({"hello"}, 200, false)[0].text);
+}
+
+TEST_P(CudaGenerate, GreedyEqualsTheCpus) {
+  Runner gpu(config(GetParam())), cpu(config(GetParam()), {});
+  const std::vector<std::string> prompts = {"a", "thequickbrownfox", "hello"};
+  const auto on_gpu = gpu.generate(prompts, 60, true), on_cpu = cpu.generate(prompts, 60, true);
+  for (size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(on_gpu[i].text, on_cpu[i].text) << prompts[i];
+}
+
+INSTANTIATE_TEST_SUITE_P(HeadDim, CudaGenerate, ::testing::Values(16, 6));
+
+TEST(CudaInference, ReplaysGiveTheBitsOfTheFirstRun) {
+  GptConfig c = config(16);
+  c.bf16 = true;
+  Runner run(c);
+  const auto decode = [&] {
+    KvCache cache = run.model.make_cache(1, 40, run.exec);
+    const std::vector<int32_t> prompt = {3, 1, 4};
+    Tape tape(run.exec, {.is_recording = false, .recompute = {}});
+    const ForwardContext context{
+        .batch = 1, .positions = sequence_positions(1, 3, run.exec), .cache = &cache};
+    run.model.last_logits(tape, context, run.exec.from_host(std::span(prompt), {3}));
+    DecodeStep step(run.model, cache, {0}, run.exec);
+    std::vector<double> all;
+    for (int32_t token = 0; token < 20; ++token) {
+      const std::vector<int32_t> ids = {token};
+      for (const double value : to_vector<double>(step.run(ids))) all.push_back(value);
+    }
+    return all;
+  };
+  EXPECT_EQ(decode(), decode());
+}
+
+TEST(CudaInference, LogitsInF32EqualTheCpus) {
+  Runner gpu(config(16)), cpu(config(16), {});
+  const auto logits = [](Runner& run) {
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < 150; ++i) ids.push_back(i * i % 26);
+    Tape tape(run.exec, {.is_recording = false, .recompute = {}});
+    const ForwardContext context{.batch = 3, .positions = sequence_positions(3, 50, run.exec)};
+    return to_vector<double>(
+        run.model.logits(tape, context, run.exec.from_host(std::span<const int32_t>(ids), {150})));
+  };
+  const auto a = logits(gpu), b = logits(cpu);
+  double difference = 0, square = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += (a[i] - b[i]) * (a[i] - b[i]);
+    square += b[i] * b[i];
+  }
+  EXPECT_LT(std::sqrt(difference / square), 1e-5) << "some hundred roundings of f32";
+}
+
+TEST(CudaInference, LargestColumn) {
+  Twins t;
+  for (const DType dtype : conformance::kFloatTypes) {
+    for (const Shape& shape : {Shape{3, 32000}, Shape{5, 7}, Shape{0, 4}, Shape{1, 1}}) {
+      const auto x = t.random(shape, dtype, 1, conformance::Layout::kPaddedRows);
+      const auto out = t.of(std::vector<double>(static_cast<size_t>(shape[0]), -1), {shape[0]}, DType::kI32);
+      largest_column(x.cpu, out.cpu, t.cpu());
+      largest_column(x.gpu, out.gpu, t.gpu());
+      Twins::expect_equal(out, shape.str());
+    }
+  }
+}
+
+TEST(CudaInference, AppendedKeysAndTheirNumberOnTheDevice) {
+  Twins t;
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int64_t head_dim : {64, 24, 5}) {
+      constexpr int64_t kBatch = 2, kLength = 700, kHeads = 4, kGroups = 2;
+      const auto keys = t.random({kBatch, kLength, kGroups, head_dim}, dtype, 1);
+      const auto values = t.random({kBatch, kLength, kGroups, head_dim}, dtype, 2);
+      for (const double place : {0.0, 9.0, 600.0, 699.0}) {
+        SCOPED_TRACE(fmt::format("{} head_dim {} place {}", name_of(dtype), head_dim, place));
+        const auto qkv = t.random({kBatch, 1, kHeads + 2 * kGroups, head_dim}, dtype, 3);
+        const auto where = t.of({place}, {1}, DType::kI32), count = t.of({place + 1}, {1}, DType::kI32);
+        const auto out = t.poisoned({kBatch, 1, kHeads, head_dim}, dtype);
+        const auto run = [&](const Tensor& x, const Tensor& k, const Tensor& v, const Tensor& at,
+                             const Tensor& number, const Tensor& result, Exec& exec) {
+          append_keys({.k = x.slice(2, kHeads, kHeads + kGroups),
+                       .v = x.slice(2, kHeads + kGroups, kHeads + 2 * kGroups),
+                       .place = at,
+                       .keys = k,
+                       .values = v},
+                      exec);
+          attention({.q = x.slice(2, 0, kHeads),
+                     .k = k,
+                     .v = v,
+                     .scale = 1 / std::sqrt(static_cast<double>(head_dim)),
+                     .num_keys = number,
+                     .out = result},
+                    exec);
+        };
+        run(qkv.cpu, keys.cpu, values.cpu, where.cpu, count.cpu, out.cpu, t.cpu());
+        run(qkv.gpu, keys.gpu, values.gpu, where.gpu, count.gpu, out.gpu, t.gpu());
+        Twins::expect_equal(keys, "keys");
+        Twins::expect_equal(values, "values");
+        // In bf16 the weights, which add up to 1, are rounded before they meet the values.
+        Twins::expect_close(out, 700, dtype == DType::kBF16 ? 40 : 4, "out");
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace megalith
