@@ -4,6 +4,7 @@
 
 #include "megalith/kernels/cuda/attention_decode.h"
 #include "megalith/kernels/cuda/device/attention_decode.cuh"
+#include "megalith/kernels/cuda/device/early_launch.cuh"
 
 namespace megalith::cuda {
 namespace {
@@ -51,6 +52,8 @@ __device__ void unpack_row(const uint4 (&words)[DecodeShape<T, kDim>::kWords],
 template <class T, int kDim, int kRows>
 __global__ void __launch_bounds__(kThreads)
     decode_kernel(AttentionView args, DecodeSplit split, float* partials) {
+  let_next_begin();
+  wait_for_last();
   const AttentionView a = with_num_keys(args);
   using Shape = DecodeShape<T, kDim>;
   __shared__ float group_out[Shape::kGroups][kRows][kDim];
@@ -158,6 +161,8 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     join_kernel(AttentionView a, DecodeSplit split, const float* partials) {
+  let_next_begin();
+  wait_for_last();
   __shared__ float factors[kMaxSplits];
   __shared__ float warp_largest[kThreads / 32], warp_total[kThreads / 32];
   const int thread = static_cast<int>(threadIdx.x);
@@ -207,7 +212,7 @@ template <class T, int kDim, int kRows>
 void launch(const AttentionView& a, const DecodeSplit& split, float* partials, cudaStream_t stream) {
   const int num_rows = a.heads / a.kv_heads * a.queries;
   const dim3 grid(split.splits, a.batch * a.kv_heads, (num_rows + kRows - 1) / kRows);
-  decode_kernel<T, kDim, kRows><<<grid, kThreads, 0, stream>>>(a, split, partials);
+  launch_early(decode_kernel<T, kDim, kRows>, grid, kThreads, 0, stream, a, split, partials);
 }
 
 template <class T, int kDim>
@@ -253,14 +258,10 @@ cudaError_t launch_attention_decode(const AttentionView& view, const DecodeSplit
                                  : launch_decode_half(view, split, partials, kind, stream);
   if (status != cudaSuccess) return status;
   const dim3 grid(view.heads / view.kv_heads * view.queries, view.batch * view.kv_heads);
-  if (kind == ElementKind::kF32) {
-    join_kernel<float><<<grid, kThreads, 0, stream>>>(view, split, partials);
-  } else if (kind == ElementKind::kBF16) {
-    join_kernel<Bf16><<<grid, kThreads, 0, stream>>>(view, split, partials);
-  } else {
-    join_kernel<__half><<<grid, kThreads, 0, stream>>>(view, split, partials);
-  }
-  return cudaGetLastError();
+  auto* join = kind == ElementKind::kF32    ? join_kernel<float>
+               : kind == ElementKind::kBF16 ? join_kernel<Bf16>
+                                            : join_kernel<__half>;
+  return launch_early(join, grid, kThreads, 0, stream, view, split, partials);
 }
 
 }  // namespace megalith::cuda

@@ -4,6 +4,7 @@
 
 #include "megalith/kernels/cuda/attention_decode.h"
 #include "megalith/kernels/cuda/device/attention_decode.cuh"
+#include "megalith/kernels/cuda/device/early_launch.cuh"
 
 namespace megalith::cuda {
 namespace {
@@ -50,6 +51,8 @@ __device__ inline const uint32_t* registers_of(const uint4& word) {
 template <class T, int kDim, int kWarps, int kHalves>
 __global__ void __launch_bounds__(kWarps * 32, kDim == 128 ? 3 : 4)
     decode_kernel(AttentionView args, DecodeSplit split, float* partials) {
+  let_next_begin();
+  wait_for_last();
   const AttentionView a = with_num_keys(args);
   constexpr int kChunks = kDim / 32, kBlocks = kDim / 64, kTileRows = 8 * kHalves;
   constexpr int kStride = kDim + 8;  // rows of a quarter warp's pairs meet different banks
@@ -205,10 +208,10 @@ void launch(const AttentionView& a, const DecodeSplit& split, float* partials, c
   const int num_rows = a.heads / a.kv_heads * a.queries;
   if (num_rows <= 8) {
     const dim3 grid(split.splits, a.batch * a.kv_heads);
-    decode_kernel<T, kDim, kWarps, 1><<<grid, kWarps * 32, 0, stream>>>(a, split, partials);
+    launch_early(decode_kernel<T, kDim, kWarps, 1>, grid, kWarps * 32, 0, stream, a, split, partials);
   } else {
     const dim3 grid(split.splits, a.batch * a.kv_heads, (num_rows + 15) / 16);
-    decode_kernel<T, kDim, kWarps, 2><<<grid, kWarps * 32, 0, stream>>>(a, split, partials);
+    launch_early(decode_kernel<T, kDim, kWarps, 2>, grid, kWarps * 32, 0, stream, a, split, partials);
   }
 }
 

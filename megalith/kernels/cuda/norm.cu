@@ -12,6 +12,8 @@ template <class T, int kCount, bool kOneVector>
 __global__ __launch_bounds__(kMaxRowThreads) void norm_row(cpu::NormArgs args) {
   using A = acc_t<T>;
   __shared__ A shared[kWarp];
+  let_next_begin();
+  wait_for_last();
   const int64_t row = blockIdx.x;
   const int64_t step = int64_t{blockDim.x} * kCount;
   const int64_t begin = int64_t{threadIdx.x} * kCount;
@@ -133,12 +135,8 @@ void launch(const cpu::NormArgs& args, Exec& exec) {
       return;
     }
   }
-  if (vectors <= threads) {
-    norm_row<T, kCount, true><<<rows, threads, 0, stream>>>(args);
-  } else {
-    norm_row<T, kCount, false><<<rows, threads, 0, stream>>>(args);
-  }
-  MG_CUDA_LAUNCHED();
+  auto* kernel = vectors <= threads ? norm_row<T, kCount, true> : norm_row<T, kCount, false>;
+  MG_CUDA_CHECK(launch_early(kernel, rows, static_cast<unsigned>(threads), 0, stream, args));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "megalith/base/math.h"
 #include "megalith/core/cuda/check.h"
 #include "megalith/core/exec.h"
+#include "megalith/kernels/cuda/device/early_launch.cuh"
 
 /// After a launch: throws when it was refused. What goes wrong while it runs shows in a later call.
 #define MG_CUDA_LAUNCHED() MG_CUDA_CHECK(cudaGetLastError())
@@ -32,6 +33,8 @@ inline bool vectors_fit(int count, int64_t item_bytes, int64_t cols, std::initia
 /// Calls work(row, col) for every vector of [rows, cols].
 template <class Work>
 __global__ void for_each_vector(Work work, int64_t rows, int64_t cols) {
+  let_next_begin();
+  wait_for_last();
   const int64_t first_row = int64_t{blockIdx.y} * blockDim.y + threadIdx.y;
   const int64_t first_col = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   for (int64_t row = first_row; row < rows; row += int64_t{gridDim.y} * blockDim.y) {
@@ -49,8 +52,7 @@ void launch_rows(const Work& work, int64_t rows, int64_t cols, Exec& exec) {
   const int64_t grid_cols = std::min<int64_t>(ceil_div(cols, wide), int64_t{1} << 30);
   const int64_t grid_rows = std::min<int64_t>(ceil_div(rows, kThreads / wide), 65535);
   const dim3 grid(static_cast<unsigned>(grid_cols), static_cast<unsigned>(grid_rows));
-  for_each_vector<<<grid, block, 0, exec.cuda().stream()>>>(work, rows, cols);
-  MG_CUDA_LAUNCHED();
+  MG_CUDA_CHECK(launch_early(for_each_vector<Work>, grid, block, 0, exec.cuda().stream(), work, rows, cols));
 }
 
 /// The most threads that threads_for_row() gives; kernels that walk rows are bounded by it, so that their
