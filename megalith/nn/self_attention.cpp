@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "megalith/autograd/functions/attention.h"
+#include "megalith/autograd/functions/head_norm.h"
 #include "megalith/autograd/functions/rope.h"
 #include "megalith/ops/attention.h"
 #include "megalith/parallel/context/context_attention.h"
@@ -17,6 +18,21 @@ int64_t share(int64_t heads, const char* what, const Mesh& mesh) {
     throw UsageError(
         fmt::format("{} {} cannot be shared by tensor_model_parallel_size {}", what, heads, ranks));
   return heads / ranks;
+}
+
+// Every tensor-parallel rank has the norm of some heads: its gradient is a term of the whole.
+NormWeights head_norm_weights(const std::string& name, const SelfAttention::Options& options,
+                              const Mesh& mesh, ParameterStore& store) {
+  const auto add = [&](const char* suffix, Init init) {
+    return &store.add({.name = name + suffix,
+                       .shape = {options.head_dim},
+                       .init = init,
+                       .gradient_is_partial = mesh.tp().size() > 1});
+  };
+  NormWeights weights{
+      .kind = *options.qk_norm, .weight = add(".weight", Init::ones()), .eps = options.norm_eps};
+  if (weights.kind == NormKind::kLayerNorm) weights.bias = add(".bias", Init::zeros());
+  return weights;
 }
 
 }  // namespace
@@ -41,10 +57,19 @@ SelfAttention::SelfAttention(const Options& options, const Mesh& mesh, Parameter
              .init_std = options.proj_init_std,
              .has_bias = options.has_proj_bias,
              .partition = Partition::kRow},
-            mesh, store) {}
+            mesh, store) {
+  if (!options.qk_norm) return;
+  q_norm_ = head_norm_weights(options.name + ".q_layernorm", options, mesh, store);
+  k_norm_ = head_norm_weights(options.name + ".k_layernorm", options, mesh, store);
+}
 
 Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
   Var qkv = qkv_.forward(tape, x);  // [T, (N + 2K) D]
+  if (options_.qk_norm) {
+    const int64_t d = options_.head_dim;
+    qkv = head_norm(tape, qkv, {.first = 0, .count = num_heads_, .dim = d}, q_norm_);
+    qkv = head_norm(tape, qkv, {.first = num_heads_, .count = num_groups_, .dim = d}, k_norm_);
+  }
   if (options_.rotary != nullptr) {
     const RopeTables tables{
         .cos = options_.rotary->cos, .sin = options_.rotary->sin, .positions = context.positions};

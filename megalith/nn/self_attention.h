@@ -1,16 +1,19 @@
 #pragma once
 // defines: SelfAttention
 
+#include <optional>
 #include <string>
 
+#include "megalith/autograd/functions/norm.h"
 #include "megalith/nn/forward_context.h"
 #include "megalith/nn/linear.h"
 #include "megalith/nn/rotary.h"
 
 namespace megalith {
 
-/// Causal multi-head or grouped-query attention: linear_qkv [(N + 2K) D, H] with rows [Q | K | V], rotary
-/// embedding on Q and K, softmax attention, linear_proj [H, N D]. Tensor-parallel ranks share the heads.
+/// Causal multi-head or grouped-query attention: linear_qkv [(N + 2K) D, H] with rows [Q | K | V], norms of
+/// each head of Q and K (q_layernorm, k_layernorm [D]) where they are asked for, rotary embedding on Q and K,
+/// softmax attention, linear_proj [H, N D]. Tensor-parallel ranks share the heads.
 class SelfAttention {
  public:
   struct Options {
@@ -25,6 +28,8 @@ class SelfAttention {
     double qkv_init_std = 0.02;
     double proj_init_std = 0.02;
     double dropout = 0;
+    std::optional<NormKind> qk_norm = {};
+    double norm_eps = 1e-5;
     const RotaryTables* rotary = nullptr;  ///< null: no rotary embedding; must outlive the module
   };
   SelfAttention(const Options& options, const Mesh& mesh, ParameterStore& store);
@@ -41,6 +46,7 @@ class SelfAttention {
   int64_t num_heads_, num_groups_;  // of this rank
   Linear qkv_;
   Linear proj_;
+  NormWeights q_norm_, k_norm_;  // of options_.qk_norm
 };
 
 }  // namespace megalith

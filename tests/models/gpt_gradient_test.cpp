@@ -66,6 +66,17 @@ TEST(GptGradient, LlamaTiedWithPartialRotaryAndScaling) {
   expect_gradients_match(run);
 }
 
+TEST(GptGradient, NormsOfQueriesAndKeys) {
+  GptConfig config = llama_config();
+  config.qk_layernorm = true;
+  ModelRun llama(config, DType::kF64);
+  expect_gradients_match(llama);
+  config = gpt2_config();
+  config.qk_layernorm = true;
+  ModelRun gpt2(config, DType::kF64);
+  expect_gradients_match(gpt2);
+}
+
 TEST(GptGradient, Gpt2) {
   ModelRun run(gpt2_config(), DType::kF64);
   expect_gradients_match(run);

@@ -69,6 +69,7 @@ void declare_fields(GptConfig& c, FieldList& f) {
   f.add("normalization", c.normalization,
         {.help = "norm before each block", .allowed = {"LayerNorm", "RMSNorm"}});
   f.add("norm_epsilon", c.norm_epsilon, {.help = "added to the variance", .above = 0});
+  f.add("qk_layernorm", c.qk_layernorm, {.help = "normalise each head of queries and keys"});
   f.add("swiglu", c.swiglu, {.help = "gated MLP: silu(gate) * linear"});
   f.add("squared_relu", c.squared_relu, {.help = "MLP activation relu(x)^2 in place of GELU"});
   f.add("add_bias_linear", c.add_bias_linear,

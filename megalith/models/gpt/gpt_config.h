@@ -36,6 +36,7 @@ struct GptConfig {
 
   std::string normalization = "LayerNorm";
   double norm_epsilon = 1e-5;
+  bool qk_layernorm = false;
   bool swiglu = false;
   bool squared_relu = false;
   bool add_bias_linear = true;

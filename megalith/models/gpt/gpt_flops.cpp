@@ -56,7 +56,8 @@ GptParameterCount count_gpt_parameters(const GptConfig& config) {
   count.routers = moe_layers * config.moe.num_experts * h;
   count.experts = moe_layers * config.moe.num_experts * expert;
   count.active_experts = moe_layers * config.moe.router_topk * expert;
-  count.norms = (2 * layers + 1) * norm;
+  const int64_t head_norms = config.qk_layernorm ? 2 * norm / h * config.head_dim() : 0;
+  count.norms = (2 * layers + 1) * norm + layers * head_norms;
   count.output = config.untie_embeddings_and_output_weights ? config.padded_vocab_size() * h : 0;
   return count;
 }

@@ -224,7 +224,11 @@ HfArchitecture hf_architecture(const GptConfig& config) {
   const auto need = [](bool holds, const char* model, std::string_view what) {
     MG_CHECK(holds, "Hugging Face's {} model cannot hold this one: {}", model, what);
   };
-  if (config.norm_kind() == NormKind::kRmsNorm) {
+  const bool is_llama = config.norm_kind() == NormKind::kRmsNorm;
+  need(!config.moe.has_experts(), is_llama ? "llama" : "gpt2",
+       fmt::format("num_experts is {}, not 0", config.moe.num_experts));
+  need(!config.qk_layernorm, is_llama ? "llama" : "gpt2", "qk_layernorm must be false");
+  if (is_llama) {
     need(config.has_rope(), "llama", "position_embedding_type must be rope with normalization RMSNorm");
     need(config.swiglu, "llama", "swiglu must be true with normalization RMSNorm");
     need(config.rotary_percent == 1, "llama",
