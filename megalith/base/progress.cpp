@@ -45,6 +45,13 @@ void Progress::update(int64_t done, std::string_view detail) {
   if (std::chrono::duration<double>(now - since).count() >= interval) draw(false);
 }
 
+void Progress::clear() {
+  if (!terminal_ || !drawn_) return;
+  std::fputs("\r\033[K", stderr);
+  std::fflush(stderr);
+  drawn_ = false;
+}
+
 void Progress::finish() {
   if (finished_) return;
   finished_ = true;

@@ -28,6 +28,8 @@ class Progress {
 
   /// `done` counts from 0 to total; `detail` is shown behind the bar.
   void update(int64_t done, std::string_view detail = {});
+  /// Wipes the line from a terminal, so that a result can be printed in its place; update() draws it again.
+  void clear();
   /// Draws the final state and ends the line.
   void finish();
 

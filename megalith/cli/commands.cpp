@@ -13,6 +13,7 @@ std::vector<Command> commands() {
       train_command(),
       generate_command(),
       plan_command(),
+      verify_layouts_command(),
       // what came of it
       plot_command(),
       logits_command(),

@@ -24,6 +24,7 @@ Command data_merge_command();
 Command export_command();
 Command logits_command();
 Command train_command();
+Command verify_layouts_command();
 
 /// Every subcommand, in the order in which a newcomer meets them.
 std::vector<Command> commands();

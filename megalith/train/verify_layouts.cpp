@@ -1,0 +1,75 @@
+#include "megalith/train/verify_layouts.h"
+
+#include <algorithm>
+
+#include "megalith/base/error.h"
+#include "megalith/train/layout_choices.h"
+
+namespace megalith {
+namespace {
+
+RunConfig verified_config(RunConfig config, int num_ranks) {
+  config.model.bf16 = false;
+  config.model.hidden_dropout = config.model.attention_dropout = 0;
+  config.train.micro_batch_size = 1;
+  config.train.global_batch_size = 2 * num_ranks;
+  config.train.nan_policy = "stop";
+  config.train.timing_log_level = 0;
+  config.optim.lr_decay_style = "constant";
+  config.optim.lr_warmup_iters = 0;
+  config.optim.lr_warmup_fraction = 0;
+  const DataConfig& data = config.data;
+  config.data.mock_data = data.mock_data || (data.data_path.empty() && data.train_data_path.empty());
+  return config;
+}
+
+// What all layouts take from the recipe's.
+ParallelConfig common_part(const ParallelConfig& recipe) {
+  return {.overlap_grad_reduce = recipe.overlap_grad_reduce,
+          .overlap_param_gather = recipe.overlap_param_gather,
+          .reshard_after_forward = recipe.reshard_after_forward,
+          .rank_order = recipe.rank_order};
+}
+
+// Layouts whose numbers are meant to differ.
+std::string why_incomparable(const GptConfig& model, const ParallelConfig& parallel) {
+  const bool shares_tokens = parallel.sequence_parallel || parallel.context_parallel_size > 1;
+  if (!model.moe.has_experts() || model.moe.expert_capacity_factor == 0 || !shares_tokens) return "";
+  return "moe_expert_capacity_factor counts the tokens of a rank, and this layout shares those of a "
+         "microbatch between ranks";
+}
+
+}  // namespace
+
+void verify_layouts(const RunConfig& recipe, const Vocabulary& vocabulary, const VerifyOptions& options,
+                    const std::function<void(const LayoutVerdict&, int64_t of)>& report) {
+  const RunConfig config = verified_config(recipe, options.num_ranks);
+  std::vector<ParallelConfig> layouts =
+      layout_choices(common_part(recipe.parallel), config.model, options.num_ranks);
+  if (options.max_layouts > 0 && options.max_layouts < static_cast<int64_t>(layouts.size()))
+    layouts.resize(static_cast<size_t>(options.max_layouts));
+  const LayoutRunner runner(
+      config, vocabulary,
+      {.num_steps = options.num_steps, .num_threads = options.num_threads, .device = options.device});
+  const LayoutRun expected = runner.run({}, 1);
+  const double tolerance = layout_tolerance(config);
+  for (const ParallelConfig& layout : layouts) {
+    LayoutVerdict verdict{.name = layout_name(layout, options.num_ranks),
+                          .deviation = {},
+                          .reason = why_incomparable(config.model, layout)};
+    if (verdict.reason.empty()) {
+      try {
+        verdict.deviation = compare_layouts(expected, runner.run(layout, options.num_ranks), tolerance);
+        verdict.has_failed = !verdict.deviation->is_ok();
+      } catch (const UsageError& error) {
+        verdict.reason = error.what();
+      } catch (const Error& error) {
+        verdict.reason = error.what();
+        verdict.has_failed = true;
+      }
+    }
+    report(verdict, static_cast<int64_t>(layouts.size()));
+  }
+}
+
+}  // namespace megalith
