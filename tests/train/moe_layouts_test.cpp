@@ -76,6 +76,10 @@ std::vector<LayoutCase> moe_cases() {
   add_both("Ep2Edp2Zero1", 4, {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim"},
            by_sigmoid());
 
+  add_both("Ep2Edp2Zero3", 4,
+           {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim_grads_params"},
+           by_sigmoid());
+
   const auto add = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel,
                        const MoeConfig& moe) {
     cases.push_back({.name = name, .num_ranks = num_ranks, .parallel = parallel, .moe = moe});
@@ -102,6 +106,11 @@ std::vector<LayoutCase> moe_cases() {
        .sequence_parallel = true,
        .pipeline_schedule = "interleaved"},
       by_sigmoid());
+  add("Ep2Edp4HybridZero3", 8,
+      {.expert_model_parallel_size = 2,
+       .data_parallel_sharding_strategy = "optim_grads_params",
+       .num_distributed_optimizer_instances = 2},
+      by_softmax());
   for (const std::string policy : {"probs", "position"}) {
     MoeConfig moe = with_capacity(policy == "probs" ? 1.5 : 1, policy);
     add("Ep2_capacity_" + policy, 2, ep(2), moe);

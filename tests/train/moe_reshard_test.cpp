@@ -32,6 +32,10 @@ const Layout kEp4{"ep4", 4, {.expert_model_parallel_size = 4}};
 const Layout kDp4{"zero1dp4", 4, {.data_parallel_sharding_strategy = "optim"}};
 const Layout kEp2Zero{
     "zero1ep2edp2", 4, {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim"}};
+const Layout kEp2Fsdp{
+    "zero3ep2edp2",
+    4,
+    {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim_grads_params"}};
 const Layout kEp2Pp2{"ep2pp2", 4, {.pipeline_model_parallel_size = 2, .expert_model_parallel_size = 2}};
 const Layout kEp2Tp2{
     "ep2tp2",
@@ -113,7 +117,8 @@ TEST_P(MoeReshard, GoesOnAsIfUninterrupted) {
 INSTANTIATE_TEST_SUITE_P(Pairs, MoeReshard,
                          ::testing::Values(Pair{kEp2, kSingle}, Pair{kSingle, kEp4}, Pair{kEp2Tp2, kDp4},
                                            Pair{kDp4, kEp2Tp2}, Pair{kEp4, kEp2Pp2}, Pair{kEp2Pp2, kEp4Etp1},
-                                           Pair{kEp4Etp1, kEp2Zero}, Pair{kEp2Zero, kEp2}),
+                                           Pair{kEp4Etp1, kEp2Zero}, Pair{kEp2Zero, kEp2Fsdp},
+                                           Pair{kEp2Fsdp, kEp2}),
                          [](const auto& instance) {
                            return instance.param.from.name + "_to_" + instance.param.to.name;
                          });
