@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "megalith/autograd/functions/collectives.h"
-#include "megalith/autograd/functions/linear.h"
+#include "megalith/autograd/functions/column_parallel_linear.h"
 #include "megalith/parallel/mesh.h"
 
 namespace megalith {
@@ -53,7 +53,7 @@ class Linear {
     Communicator& tp = mesh_->tp();
     switch (partition_) {
       case Partition::kColumn:
-        return linear(tape, whole_input(tape, x, *mesh_), *weight_, {bias_});
+        return column_parallel_linear(tape, x, *weight_, {bias_}, mesh_->tensor_groups());
       case Partition::kRow: {
         const Var term = linear(tape, x, *weight_, {bias_, tp.rank() == 0});
         return mesh_->is_sequence_parallel() ? reduce_scatter_rows(tape, term, tp)
@@ -65,7 +65,7 @@ class Linear {
     return linear(tape, x, *weight_, {bias_});
   }
 
-  /// The x of a column-parallel product: its gradient is the sum over the ranks.
+  /// The x of another column-parallel product: its gradient is the sum over the ranks.
   static Var whole_input(Tape& tape, const Var& x, const Mesh& mesh) {
     return mesh.is_sequence_parallel() ? all_gather_rows(tape, x, mesh.tp())
                                        : copy_to_ranks(tape, x, mesh.tp());

@@ -6,11 +6,12 @@ namespace {
 constexpr Axis kAxes[] = {Axis::kTp, Axis::kCp, Axis::kDp, Axis::kPp, Axis::kEtp, Axis::kEp, Axis::kEdp};
 
 std::unique_ptr<Communicator> split_along(Communicator& world, const RankLayout& layout,
-                                          const std::vector<Axis>& axes, const std::string& name) {
+                                          const std::vector<Axis>& axes, const std::string& name,
+                                          CommOrder order = CommOrder::kInline) {
   const std::vector<int> ranks = layout.group(world.rank(), axes);
   // All groups of an axis are as large, so no rank is left out of the split that another takes part in.
   if (ranks.size() == 1) return make_self_communicator();
-  return world.split({.colour = ranks.front(), .key = world.rank(), .name = name});
+  return world.split({.colour = ranks.front(), .key = world.rank(), .name = name, .order = order});
 }
 
 }  // namespace
@@ -18,6 +19,7 @@ std::unique_ptr<Communicator> split_along(Communicator& world, const RankLayout&
 Mesh::Mesh() : self_(make_self_communicator()), world_(self_.get()) {
   for (const Axis axis : kAxes) groups_[axis] = make_self_communicator();
   dp_cp_ = make_self_communicator();
+  tp_beside_ = make_self_communicator();
 }
 
 Mesh::Mesh(Communicator& world, const ParallelConfig& config)
@@ -25,6 +27,7 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
   validate(config);
   const RankLayout layout(shape_);
   for (const Axis axis : kAxes) groups_[axis] = split_along(world, layout, {axis}, name_of(axis));
+  tp_beside_ = split_along(world, layout, {Axis::kTp}, "tp beside", CommOrder::kBeside);
   dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, "dp-cp");
   if (shape_.pp > 1) {
     const bool is_end = is_first_stage() || is_last_stage();

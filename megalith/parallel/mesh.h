@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 
+#include "megalith/autograd/functions/column_parallel_linear.h"
 #include "megalith/comm/communicator.h"
 #include "megalith/parallel/mesh_shape.h"
 
@@ -27,6 +28,8 @@ class Mesh {
   int rank(Axis axis) const { return groups_.at(axis)->rank(); }
   Communicator& group(Axis axis) const { return *groups_.at(axis); }
   Communicator& tp() const { return group(Axis::kTp); }
+  /// The tensor-parallel ranks for products that hide what they send.
+  TensorGroups tensor_groups() const { return {&tp(), tp_beside_.get(), is_sequence_parallel()}; }
   Communicator& cp() const { return group(Axis::kCp); }
   Communicator& pp() const { return group(Axis::kPp); }
   /// Ranks with the same dense weights: dp x cp, over which their gradients are summed.
@@ -46,6 +49,7 @@ class Mesh {
   std::unique_ptr<Communicator> self_;
   Communicator* world_;
   std::map<Axis, std::unique_ptr<Communicator>> groups_;
+  std::unique_ptr<Communicator> tp_beside_;
   std::unique_ptr<Communicator> dp_cp_;
   std::unique_ptr<Communicator> embedding_group_;
 };
