@@ -150,11 +150,13 @@ void run_train(CommandLine& line) {
     if (launch.kind != LaunchKind::kThreads) check_same_recipe(place.host, yaml);
     Exec exec(exec_options(config, launch, device_of(command, config, launch, place.local_rank)));
     const RankWorld world(place.host, exec, {.timeout = timeout});
-    const Mesh mesh(world.comm(), config.parallel);
-    Trainer trainer(config, vocabulary, yaml, mesh, exec);
-    const TrainSummary summary = trainer.run(stop);
-    report_memory(place.host, exec);
-    if (place.host.rank() == 0) print_summary(summary);
+    world.run([&](Communicator& comm) {
+      const Mesh mesh(comm, config.parallel);
+      Trainer trainer(config, vocabulary, yaml, mesh, exec);
+      const TrainSummary summary = trainer.run(stop);
+      report_memory(place.host, exec);
+      if (place.host.rank() == 0) print_summary(summary);
+    });
   };
   const auto named_rank = [&](const LaunchedRank& place) {
     try {

@@ -7,25 +7,42 @@
 namespace megalith {
 
 Launch find_launch(int num_threads) {
-  const std::optional<MpiLaunch> mpi = detect_mpi_launch();
-  if (!mpi || mpi->size == 1) return {.num_ranks = num_threads, .num_local = num_threads};
+  Launch launch;
+  if (const std::optional<MpiLaunch> mpi = detect_mpi_launch(); mpi && mpi->size > 1) {
+    launch = {.kind = LaunchKind::kMpi,
+              .launcher = mpi->launcher,
+              .num_ranks = mpi->size,
+              .process_rank = mpi->rank,
+              .local_rank = mpi->local_rank,
+              .num_local = mpi->num_local};
+  } else if (const std::optional<SocketLaunch> sockets = detect_socket_launch();
+             sockets && sockets->size > 1) {
+    launch = {.kind = LaunchKind::kSockets,
+              .launcher = fmt::format("WORLD_SIZE={}", sockets->size),
+              .num_ranks = sockets->size,
+              .process_rank = sockets->rank,
+              .local_rank = sockets->local_rank,
+              .num_local = sockets->num_local,
+              .sockets = *sockets};
+  } else {
+    return {.num_ranks = num_threads, .num_local = num_threads};
+  }
   if (num_threads != 1)
     throw UsageError(
         fmt::format("{} starts {} processes, each of which is one rank: {} rank threads in one of "
                     "them are not possible",
-                    mpi->launcher, mpi->size, num_threads));
-  return {.kind = LaunchKind::kMpi,
-          .launcher = mpi->launcher,
-          .num_ranks = mpi->size,
-          .process_rank = mpi->rank,
-          .local_rank = mpi->local_rank,
-          .num_local = mpi->num_local};
+                    launch.launcher, launch.num_ranks, num_threads));
+  return launch;
 }
 
 void run_launched(const Launch& launch, std::chrono::milliseconds timeout,
                   const std::function<void(const LaunchedRank&)>& body) {
   if (launch.kind == LaunchKind::kMpi)
     return run_mpi_rank({.timeout = timeout}, [&](Communicator& host) { body({host, launch.local_rank}); });
+  if (launch.kind == LaunchKind::kSockets)
+    return run_socket_rank(launch.sockets, {.timeout = timeout}, [&](Communicator& host) {
+      body({host, launch.local_rank});
+    });
   if (launch.num_ranks == 1) {
     const auto self = make_self_communicator();
     return body({*self, 0});
@@ -35,12 +52,24 @@ void run_launched(const Launch& launch, std::chrono::milliseconds timeout,
   });
 }
 
-RankWorld::RankWorld(Communicator& host, Exec& exec, const NcclOptions& options) : comm_(&host) {
+RankWorld::RankWorld(Communicator& host, Exec& exec, const NcclOptions& options)
+    : host_(&host), comm_(&host) {
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda() && host.size() > 1) {
       on_gpu_ = make_nccl_communicator(host, exec.cuda(), options);
       comm_ = on_gpu_.get();
     }
+  }
+}
+
+void RankWorld::run(const std::function<void(Communicator&)>& body) const {
+  try {
+    body(*comm_);
+  } catch (const PeerFailure&) {
+    throw;
+  } catch (const std::exception& error) {
+    host_->abort(error.what());
+    throw;
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "megalith/comm/communicator.h"
 #include "megalith/comm/nccl.h"
+#include "megalith/comm/socket_launch.h"
 #include "megalith/core/exec.h"
 
 namespace megalith {
@@ -15,7 +16,7 @@ namespace megalith {
 enum class LaunchKind {
   kThreads,  ///< all ranks are threads of this process
   kMpi,      ///< each rank is a process that mpirun or srun started
-  kSockets,  ///< each rank is a process that a launcher started with RANK and the like, as torchrun does
+  kSockets,  ///< each rank is a process that a launcher started with RANK and WORLD_SIZE, as torchrun does
 };
 
 /// How the ranks of a run come to be.
@@ -26,6 +27,7 @@ struct Launch {
   int process_rank = 0;  ///< kThreads: 0
   int local_rank = 0;    ///< of the process among those of its node
   int num_local = 1;     ///< ranks of this node; processes: 0 where the launcher does not say
+  SocketLaunch sockets;  ///< kSockets
   /// The first process, or the only one: what is said once is said here.
   bool is_first_process() const { return process_rank == 0; }
 };
@@ -51,8 +53,12 @@ class RankWorld {
  public:
   RankWorld(Communicator& host, Exec& exec, const NcclOptions& options = {});
   Communicator& comm() const { return *comm_; }
+  /// Calls `body(comm())`. When it throws, the peers are told why before anything of this rank is taken
+  /// apart: what they wait for on a GPU ends then with results of no meaning.
+  void run(const std::function<void(Communicator&)>& body) const;
 
  private:
+  Communicator* host_;
   std::unique_ptr<Communicator> on_gpu_;
   Communicator* comm_;
 };

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "megalith/comm/mpi_launch.h"
+#include "megalith/comm/socket_launch.h"
 
 namespace megalith {
 namespace {
@@ -38,6 +39,28 @@ std::optional<MpiLaunch> detect_mpi_launch() {
   // A batch script has SLURM_PROCID too, but is no step of several tasks.
   return from_variables("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID",
                         "SLURM_NTASKS_PER_NODE");
+}
+
+std::optional<SocketLaunch> detect_socket_launch() {
+  const auto ranks =
+      from_variables("RANK and WORLD_SIZE", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE");
+  if (!ranks) return std::nullopt;
+  SocketLaunch launch{.rank = ranks->rank,
+                      .size = ranks->size,
+                      .local_rank = ranks->local_rank,
+                      .num_local = ranks->num_local};
+  if (launch.size == 1) return launch;  // nobody to meet
+  const char* address = std::getenv("MASTER_ADDR");
+  const std::optional<int> port = number_from("MASTER_PORT");
+  MG_CHECK(address != nullptr && *address != '\0' && port,
+           "RANK={} and WORLD_SIZE={} are set, {} is not: it says where rank 0 is", launch.rank, launch.size,
+           port ? "MASTER_ADDR" : "MASTER_PORT");
+  MG_CHECK(*port >= 1 && *port < 65535, "the environment variable MASTER_PORT is {}; allowed: 1 to 65534",
+           *port);
+  const char* agent = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
+  launch.address = address;
+  launch.port = *port + (agent != nullptr && std::string_view(agent) == "True" ? 1 : 0);
+  return launch;
 }
 
 }  // namespace megalith

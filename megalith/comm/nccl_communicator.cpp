@@ -104,7 +104,7 @@ void NcclCommunicator::run(const Collective& c) {
       if (tensor != nullptr) travelling_.push_back(*tensor);
   }
   if (peers_ != nullptr && peers_->takes(c)) {
-    if (owner_->watch().has_failed()) owner_->watch().raise(operation);
+    owner_->check_alive(operation);
     peers_->run(c, stream());
     owner_->watch().add(operation, stream());
   } else {
@@ -208,7 +208,7 @@ void NcclCommunicator::exchange(const Collective& c, CUstream_st* on) {
 }
 
 void NcclCommunicator::run_message(const Collective& c, const NcclOperation& operation) {
-  if (owner_->watch().has_failed()) owner_->watch().raise(operation);
+  owner_->check_alive(operation);
   if (messages_ == nullptr)
     messages_ = is_one_process() ? make_peer_copies(*owner_, *host_) : make_nccl_links(*owner_, *host_);
   CUstream_st* compute = owner_->cuda().stream();
@@ -220,16 +220,16 @@ void NcclCommunicator::run_message(const Collective& c, const NcclOperation& ope
 }
 
 void NcclCommunicator::run_barrier(const NcclOperation& operation) {
-  if (owner_->watch().has_failed()) owner_->watch().raise(operation);
+  owner_->check_alive(operation);
   owner_->cuda().synchronize();
   MG_CUDA_CHECK(cudaStreamSynchronize(owner_->cuda().comm_stream()));
-  if (owner_->watch().has_failed()) owner_->watch().raise(operation);
+  owner_->check_alive(operation);
   host_->barrier(operation.call.label.str());
 }
 
 std::unique_ptr<Communicator> NcclCommunicator::run_split(const SplitOptions& options) {
   const NcclOperation operation{Label(name()), ++number_, {.kind = CollectiveKind::kSplit}};
-  if (owner_->watch().has_failed()) owner_->watch().raise(operation);
+  owner_->check_alive(operation);
   std::unique_ptr<Communicator> part = host_->split(options);
   if (part == nullptr) return nullptr;
   const int64_t own = world_ranks_[static_cast<size_t>(rank())];

@@ -82,7 +82,7 @@ void PeerCollectives::sum_block(const Collective& c, int64_t offset, int64_t cou
   const auto element = static_cast<int64_t>(size_of(c.call.dtype));
   const int64_t chunk = std::min(count, static_cast<int64_t>(kChunkBytes) / element);
   std::byte* staged = staging(static_cast<size_t>(chunk * element * (size() - 1)));
-  const float divisor = c.call.op == ReduceOp::kAvg ? 1.0F / static_cast<float>(size()) : 1.0F;
+  const float divisor = c.call.op == ReduceOp::kAvg ? static_cast<float>(size()) : 1.0F;
   for (int step = 1; step < size(); ++step) wait_for(&Events::ready, peer(step), stream);
   std::vector<const std::byte*> inputs(static_cast<size_t>(size()));
   for (int64_t begin = 0; begin < count; begin += chunk) {

@@ -29,7 +29,10 @@ NcclRank::NcclRank(Communicator& host, CudaContext& cuda, const NcclOptions& opt
 
 NcclRank::~NcclRank() {
   // Nothing may be thrown here, and nothing can be done about a failure.
-  if (std::uncaught_exceptions() > num_exceptions_) end_operations();
+  if (std::uncaught_exceptions() > num_exceptions_) {
+    if (!host_->is_aborted()) host_->abort("an exception ends the rank");
+    end_operations();
+  }
   if (!watch_.has_failed() && !is_ended_) {
     cudaStreamSynchronize(cuda_->stream());
     cudaStreamSynchronize(cuda_->comm_stream());

@@ -40,8 +40,12 @@ class NcclRank {
   template <class Work>
   void call(const NcclOperation& operation, const Work& work) {
     const std::lock_guard lock(calling_);
-    if (watch_.has_failed()) watch_.raise(operation);
+    check_alive(operation);
     work();
+  }
+  /// Fails when a rank has failed.
+  void check_alive(const NcclOperation& operation) {
+    if (watch_.has_failed() || host_->is_aborted()) watch_.raise(operation);
   }
 
   HostNumbers& host_numbers() { return host_numbers_; }

@@ -17,9 +17,11 @@ class LaunchEnvironment : public testing::Test {
   void SetUp() override { clear(); }
   void TearDown() override { clear(); }
   static void clear() {
-    for (const char* name : {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-                             "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID",
-                             "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"})
+    for (const char* name :
+         {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+          "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_NTASKS",
+          "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
+          "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"})
       ::unsetenv(name);
   }
   static void set(const char* name, const char* value) { ::setenv(name, value, 1); }
@@ -71,6 +73,34 @@ TEST_F(LaunchEnvironment, ALaunchIsThreadsOrOneRankOfAProcess) {
   EXPECT_EQ(process.num_local, 4);
   EXPECT_FALSE(process.is_first_process());
   EXPECT_THAT([] { find_launch(2); }, ThrowsMessage<UsageError>(HasSubstr("mpirun starts 8 processes")));
+}
+
+TEST_F(LaunchEnvironment, VariablesOfTorchrunAreALaunch) {
+  set("RANK", "3");
+  set("WORLD_SIZE", "1");
+  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("RANK=3 and WORLD_SIZE=1")));
+  set("RANK", "0");
+  EXPECT_EQ(find_launch(4).kind, LaunchKind::kThreads);
+  set("RANK", "3");
+  set("WORLD_SIZE", "8");
+  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("MASTER_PORT is not")));
+  set("MASTER_PORT", "29500");
+  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("MASTER_ADDR is not")));
+  set("MASTER_ADDR", "node7");
+  set("LOCAL_RANK", "1");
+  const Launch launch = find_launch(1);
+  EXPECT_EQ(launch.kind, LaunchKind::kSockets);
+  EXPECT_EQ(launch.num_ranks, 8);
+  EXPECT_EQ(launch.process_rank, 3);
+  EXPECT_EQ(launch.local_rank, 1);
+  EXPECT_EQ(launch.sockets.address, "node7");
+  EXPECT_EQ(launch.sockets.port, 29500);
+  set("TORCHELASTIC_USE_AGENT_STORE", "True");
+  EXPECT_EQ(find_launch(1).sockets.port, 29501);
+  EXPECT_THAT([] { find_launch(2); },
+              ThrowsMessage<UsageError>(HasSubstr("WORLD_SIZE=8 starts 8 processes")));
+  set("MASTER_PORT", "70000");
+  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("MASTER_PORT is 70000")));
 }
 
 TEST_F(LaunchEnvironment, NonsenseIsNamed) {

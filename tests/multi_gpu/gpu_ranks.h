@@ -42,8 +42,10 @@ inline void on_gpus(int num_ranks, const std::function<void(const GpuRank&)>& bo
     Exec exec({.device = {DeviceKind::kCuda, host.rank()}, .num_threads = 1});
     Exec cpu({.num_threads = 1});
     const RankWorld world(host, exec, {.timeout = timeout, .beside = beside});
-    body({host, world.comm(), exec, cpu});
-    exec.synchronize();
+    world.run([&](Communicator& comm) {
+      body({host, comm, exec, cpu});
+      exec.synchronize();
+    });
   });
 }
 

@@ -1,4 +1,5 @@
-// `mpirun -np N megalith train`: the losses of one rank, one report, and errors that name the rank.
+// `mpirun -np N megalith train`, and processes started in other ways: the losses of one rank, one report, and
+// errors that name the rank.
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 namespace megalith {
 namespace {
@@ -86,6 +88,19 @@ TEST_F(MpiTrain, ACheckpointOfProcessesIsLoadedByThreads) {
   EXPECT_EQ(second.status, 0) << second.out;
   EXPECT_THAT(second.out, HasSubstr("steps 4 to 6"));
   std::filesystem::remove_all(folder);
+}
+
+// As torchrun starts them: RANK and WORLD_SIZE, and no MPI.
+TEST_F(MpiTrain, ProcessesWithoutMpiTrainAsOneRankDoes) {
+  const Outcome one = run(kTrain + "--train-iters 6");
+  const std::string variables =
+      "WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(20000 + getpid() % 20000) + " ";
+  const std::string train = kTrain + "--train-iters 6 --tensor-model-parallel-size 2";
+  const Outcome ranks =
+      run("(" + variables + "RANK=1 " + train + " & " + variables + "RANK=0 " + train + "; wait)");
+  EXPECT_EQ(ranks.status, 0) << ranks.out;
+  EXPECT_EQ(losses_of(ranks.out), losses_of(one.out));
+  EXPECT_EQ(count(ranks.out, "steps 1 to 6"), 1);
 }
 
 TEST_F(MpiTrain, DifferentRecipesAreRefused) {

@@ -1,0 +1,42 @@
+#pragma once
+// defines: SocketLaunch, detect_socket_launch, SocketOptions, run_socket_rank
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "megalith/comm/communicator.h"
+
+namespace megalith {
+
+/// How a launcher without MPI started this process, in the variables that torchrun sets: RANK, WORLD_SIZE,
+/// MASTER_ADDR, MASTER_PORT, and LOCAL_RANK and LOCAL_WORLD_SIZE where several processes share a node.
+struct SocketLaunch {
+  int rank = 0;
+  int size = 1;
+  int local_rank = 0;
+  int num_local = 0;    ///< 0 where the launcher does not say
+  std::string address;  ///< of rank 0
+  int port = 0;
+};
+
+/// Nothing where RANK and WORLD_SIZE are not set. Throws Error naming the variable that is wrong or missing.
+/// Where torchrun's agent listens at MASTER_PORT itself (TORCHELASTIC_USE_AGENT_STORE) it is the port after.
+std::optional<SocketLaunch> detect_socket_launch();
+
+struct SocketOptions {
+  /// How long a rank waits in an operation for its peers before all of them fail; zero: for ever.
+  std::chrono::milliseconds timeout = std::chrono::minutes(10);
+  /// How long rank 0 has to come.
+  std::chrono::milliseconds connect_timeout = std::chrono::minutes(2);
+  /// How long after a failure the other ranks may take to notice it.
+  std::chrono::milliseconds grace = std::chrono::seconds(10);
+};
+
+/// Collective over all processes. Runs `body` with this process's communicator of the group "world" and
+/// returns when all ranks are done. Throws what the body threw; in the ranks that did not fail PeerFailure.
+void run_socket_rank(const SocketLaunch& launch, const SocketOptions& options,
+                     const std::function<void(Communicator&)>& body);
+
+}  // namespace megalith
