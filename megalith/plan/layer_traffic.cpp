@@ -11,6 +11,12 @@ double element_bytes(const RunConfig& config) {
   return static_cast<double>(size_of(config.model.dtype()));
 }
 
+bool puts_weight_gradients_off(const ParallelConfig& parallel) {
+  const std::string& schedule = parallel.pipeline_schedule;
+  return parallel.pipeline_model_parallel_size > 1 &&
+         (schedule.starts_with("zb-") || schedule == "dualpipev");
+}
+
 class Sum {
  public:
   explicit Sum(const Link& link) : link_(link) {}
@@ -21,6 +27,10 @@ class Sum {
   void backward(Transfer kind, double count, double bytes) {
     traffic_.backward_bytes += count * wire_bytes(kind, bytes, link_.ranks);
     traffic_.backward_seconds += count * collective_seconds(kind, bytes, link_);
+  }
+  void hidden(Transfer kind, double count, double bytes) {
+    backward(kind, count, bytes);
+    traffic_.hidden_seconds += count * collective_seconds(kind, bytes, link_);
   }
   InlineTraffic traffic() const { return link_.ranks > 1 ? traffic_ : InlineTraffic{}; }
 
@@ -38,13 +48,16 @@ InlineTraffic tensor_traffic(const RunConfig& config, const MeshShape& shape, co
   if (config.parallel.sequence_parallel) {
     sum.forward(Transfer::kAllGather, 2, stream);
     sum.forward(Transfer::kReduceScatter, 2, stream);
-    sum.backward(Transfer::kAllGather, 4, stream);
-    sum.backward(Transfer::kReduceScatter, 2, stream);
+    sum.backward(Transfer::kAllGather, 2, stream);
+    sum.hidden(Transfer::kAllGather, 2, stream);
+    sum.hidden(Transfer::kReduceScatter, 2, stream);
   } else {
     sum.forward(Transfer::kAllReduce, 2, stream);
-    sum.backward(Transfer::kAllReduce, 2, stream);
+    sum.hidden(Transfer::kAllReduce, 2, stream);
   }
-  return sum.traffic();
+  InlineTraffic traffic = sum.traffic();
+  if (puts_weight_gradients_off(config.parallel)) traffic.hidden_seconds = 0;
+  return traffic;
 }
 
 InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, const Link& link) {

@@ -86,7 +86,7 @@ class Estimator {
     for (size_t stage = 0; stage < pipeline_.stages.size(); ++stage) {
       const auto count = static_cast<double>(num_layers(pipeline_.stages[stage], kind));
       stage_extra_[stage].forward += count * traffic.forward_seconds;
-      stage_extra_[stage].backward_input += count * traffic.backward_seconds;
+      stage_extra_[stage].backward_input += count * (traffic.backward_seconds - traffic.hidden_seconds);
       layers_of_rank[static_cast<size_t>(pipeline_.schedule.rank_of(static_cast<int>(stage)))] += count;
     }
     const double layers = *std::max_element(layers_of_rank.begin(), layers_of_rank.end()) *
@@ -96,7 +96,7 @@ class Estimator {
                               .link = link,
                               .bytes = layers * (traffic.forward_bytes + traffic.backward_bytes),
                               .seconds = seconds,
-                              .exposed = seconds});
+                              .exposed = seconds - layers * traffic.hidden_seconds});
   }
 
   void run_pipeline(LayoutEstimate& result) {

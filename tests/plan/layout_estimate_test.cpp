@@ -107,6 +107,10 @@ TEST(Traffic, OfTheResidualStream) {
   config.parallel.sequence_parallel = true;
   EXPECT_EQ(tensor_traffic(config, shape, link).forward_bytes, 2 * stream);
   EXPECT_EQ(tensor_traffic(config, shape, link).backward_bytes, 3 * stream);
+  EXPECT_DOUBLE_EQ(tensor_traffic(config, shape, link).hidden_seconds, 2 * stream / 1e9);
+  config.parallel.pipeline_model_parallel_size = 2;
+  config.parallel.pipeline_schedule = "zb-h1";
+  EXPECT_EQ(tensor_traffic(config, shape, link).hidden_seconds, 0);
 }
 
 // 412.7 ms and 61.3 GiB were measured (docs/benchmarks/h200.md).
