@@ -15,6 +15,8 @@
 #include "megalith/comm/launch.h"
 #include "megalith/config/recipe.h"
 #include "megalith/core/choose_device.h"
+#include "megalith/core/cuda/cuda_context.h"
+#include "megalith/core/has_cuda.h"
 #include "megalith/tokenizer/tokenizer.h"
 #include "megalith/train/trainer.h"
 
@@ -58,6 +60,11 @@ void print_summary(const TrainSummary& summary) {
 Launch launch_of(const TrainCommandOptions& command) {
   if (command.ranks > 1 && command.gpus > 1)
     throw UsageError("--ranks and --gpus both say how many ranks there are; --gpus puts each on a GPU");
+  if constexpr (kHasCuda) {
+    if (const int there = cuda_device_count(); command.gpus > std::max(1, there))
+      throw UsageError(fmt::format("--gpus {}: this process can use {} GPU{}", command.gpus, there,
+                                   there == 1 ? "" : "s"));
+  }
   return find_launch(static_cast<int>(std::max(command.ranks, command.gpus)));
 }
 
