@@ -122,6 +122,44 @@ TEST(LayoutEstimate, IsCloseToTheMeasuredStep) {
   EXPECT_TRUE(estimate.traffic.empty());
 }
 
+// Milliseconds and GiB measured on four H200s (docs/benchmarks/h200_ranks.md).
+TEST(LayoutEstimate, IsWithin15PercentOfLayoutsThatWereRun) {
+  const Cluster cluster = find_cluster("h200x8");
+  const auto expect_close = [&](const char* name, const RunConfig& config, double step_ms, double gib) {
+    const LayoutEstimate estimate = estimate_layout(config, 4, cluster);
+    EXPECT_NEAR(estimate.step_seconds * 1e3 / step_ms, 1, 0.15) << name;
+    EXPECT_NEAR(static_cast<double>(estimate.fullest().total()) / (gib * (1 << 30)), 1, 0.15) << name;
+  };
+  RunConfig config = llama_1b();
+  config.train.global_batch_size = 32;
+  expect_close("DDP", config, 434.9, 59.2);
+  config.parallel.data_parallel_sharding_strategy = "optim";
+  expect_close("ZeRO-1", config, 430.7, 49.6);
+  config.parallel.data_parallel_sharding_strategy = "optim_grads_params";
+  expect_close("ZeRO-3", config, 431.3, 45.2);
+
+  config.model.num_layers = 32;
+  config.model.hidden_size = 4096;
+  config.model.num_attention_heads = config.model.num_query_groups = 32;
+  config.model.ffn_hidden_size = 11008;
+  config.train.micro_batch_size = 4;
+  config.train.global_batch_size = 16;
+  expect_close("7 B, ZeRO-3", config, 1236.2, 95.8);
+  config.parallel = {};
+  config.parallel.tensor_model_parallel_size = 4;
+  config.parallel.sequence_parallel = true;
+  config.train.global_batch_size = 4;
+  expect_close("7 B, TP4", config, 397.2, 45.2);
+  config.parallel = {};
+  config.parallel.pipeline_model_parallel_size = 4;
+  config.train.micro_batch_size = 1;
+  config.train.global_batch_size = 32;
+  config.parallel.pipeline_schedule = "zb-v";
+  expect_close("7 B, PP4 ZB-V", config, 2631.6, 48.6);
+  config.parallel.pipeline_schedule = "zb-h1";
+  expect_close("7 B, PP4 ZB-H1", config, 2712.0, 46.2);
+}
+
 TEST(LayoutEstimate, PipelinesHaveABubbleAndLayersToShare) {
   RunConfig config = llama_1b();
   config.train.micro_batch_size = 1;
