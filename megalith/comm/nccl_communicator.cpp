@@ -79,6 +79,8 @@ NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_
 }
 
 NcclCommunicator::~NcclCommunicator() {
+  // Who takes the memory of what still travels stands behind it, as after wait().
+  if (!travelling_.empty()) cudaStreamWaitEvent(owner_->cuda().stream(), finished_, 0);
   cudaEventDestroy(reached_);
   cudaEventDestroy(finished_);
 }
