@@ -68,13 +68,14 @@ __device__ inline void for_each_batch(const T* x, int64_t begin, int64_t step, i
   for (; col < columns; col += step) work(col, load_vector<kCount>(x + col));
 }
 
-// Of a whole row, by the block; every thread gets it.
-template <class T, int kCount>
-__device__ inline ExpSum<T> row_exp_sum(const T* x, int64_t columns, ExpSum<T>* shared) {
+// Of a whole row, by the block; every thread gets it. Each calls keep(col, vector) for its vectors.
+template <class T, int kCount, class Keep>
+__device__ inline ExpSum<T> row_exp_sum(const T* x, int64_t columns, ExpSum<T>* shared, const Keep& keep) {
   using A = acc_t<T>;
   ExpSum<T> sum{-static_cast<A>(INFINITY), 0};
-  const auto add_vector = [&](int64_t, const Vector<T, kCount>& vector) {
+  const auto add_vector = [&](int64_t col, const Vector<T, kCount>& vector) {
     A value[kCount];
+    keep(col, vector);
     to_acc(vector, value);
     A top = sum.largest;
 #pragma unroll
@@ -119,10 +120,14 @@ __device__ inline int64_t label_column(const cpu::LogitRows& in, int64_t row) {
   return column >= 0 && column < in.columns ? column : -1;
 }
 
-template <class T, int kCount>
+// With kHoldsRow the row stays in shared memory between the two passes, each vector with its thread.
+template <class T, int kCount, bool kHoldsRow>
 __global__ __launch_bounds__(kMaxThreads, kMinBlocks) void cross_entropy_row(cpu::CrossEntropyRows args) {
   using A = acc_t<T>;
+  using Words = Vector<T, kCount>;
   __shared__ ExpSum<T> shared[kWarp];
+  extern __shared__ __align__(16) char row_memory[];
+  Words* held = reinterpret_cast<Words*>(row_memory);
   const cpu::LogitRows& in = args.in;
   const int64_t row = blockIdx.x;
   const int64_t begin = int64_t{threadIdx.x} * kCount;
@@ -142,7 +147,9 @@ __global__ __launch_bounds__(kMaxThreads, kMinBlocks) void cross_entropy_row(cpu
   const bool is_known = in.labels[row] < in.columns * args.num_shards;
   RowStatistics<T> statistics{};
   if (args.statistics == nullptr) {
-    statistics.sum = row_exp_sum<T, kCount>(x, in.columns, shared);
+    statistics.sum = row_exp_sum<T, kCount>(x, in.columns, shared, [&](int64_t col, const Words& vector) {
+      if constexpr (kHoldsRow) held[col / kCount] = vector;
+    });
     if (label >= 0) statistics.label_logit = to_acc(x[label]);
   } else {
     statistics = join<T>(args, row);
@@ -161,13 +168,19 @@ __global__ __launch_bounds__(kMaxThreads, kMinBlocks) void cross_entropy_row(cpu
   if (d_x == nullptr) return;
   __syncthreads();  // d_logits may be the logits: the label's has been read
   const A factor = is_known ? scale / sum.total : static_cast<A>(NAN);
-  for_each_batch<kCount>(x, begin, step, in.columns, [&](int64_t col, const Vector<T, kCount>& vector) {
+  const auto write_gradient = [&](int64_t col, const Words& vector) {
     A value[kCount];
     to_acc(vector, value);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) value[i] = exponential<T>(value[i] - sum.largest) * factor;
     store_acc(d_x + col, value);
-  });
+  };
+  if constexpr (kHoldsRow) {
+#pragma unroll 4
+    for (int64_t col = begin; col < in.columns; col += step) write_gradient(col, held[col / kCount]);
+  } else {
+    for_each_batch<kCount>(x, begin, step, in.columns, write_gradient);
+  }
   __syncthreads();
   if (threadIdx.x == 0 && label >= 0) d_x[label] = from_acc<T>(scale * static_cast<A>(expm1(-exact_loss)));
 }
@@ -177,7 +190,8 @@ __global__ __launch_bounds__(kMaxThreads, kMinBlocks) void statistics_row(cpu::C
   __shared__ ExpSum<T> shared[kWarp];
   const int64_t row = blockIdx.x;
   const T* x = static_cast<const T*>(args.in.logits) + row * args.in.stride;
-  const ExpSum<T> sum = row_exp_sum<T, kCount>(x, args.in.columns, shared);
+  const auto ignore = [](int64_t, const Vector<T, kCount>&) {};
+  const ExpSum<T> sum = row_exp_sum<T, kCount>(x, args.in.columns, shared, ignore);
   if (threadIdx.x != 0) return;
   const int64_t label = label_column(args.in, row);
   acc_t<T>* out = static_cast<acc_t<T>*>(args.out) + row;
@@ -211,9 +225,17 @@ void cross_entropy(const cpu::CrossEntropyRows& args, Exec& exec) {
     constexpr int kCount = kVectorBytes / sizeof(T);
     const bool fits = vectors_fit(kCount, sizeof(T), in.columns, {in.stride, args.d_logits_stride},
                                   {in.logits, args.d_logits});
-    const auto kernel = fits ? cross_entropy_row<T, kCount> : cross_entropy_row<T, 1>;
-    kernel<<<narrow<unsigned>(in.rows), block_size(in.columns, fits ? kCount : 1), 0, exec.cuda().stream()>>>(
-        args);
+    const int64_t row_bytes = in.columns * static_cast<int64_t>(sizeof(T));
+    const bool holds_row =
+        fits && args.statistics == nullptr && args.d_logits != nullptr && row_bytes <= kMaxHeldRowBytes;
+    const auto kernel = holds_row ? cross_entropy_row<T, kCount, true>
+                        : fits    ? cross_entropy_row<T, kCount, false>
+                                  : cross_entropy_row<T, 1, false>;
+    const size_t shared_bytes = holds_row ? static_cast<size_t>(row_bytes) : 0;
+    MG_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                       static_cast<int>(shared_bytes)));
+    kernel<<<narrow<unsigned>(in.rows), block_size(in.columns, fits ? kCount : 1), shared_bytes,
+             exec.cuda().stream()>>>(args);
     MG_CUDA_LAUNCHED();
   });
 }

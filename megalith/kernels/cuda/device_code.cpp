@@ -11,6 +11,7 @@
 
 #include "megalith/base/error.h"
 #include "megalith/kernels/cuda/attention_tiled.h"
+#include "megalith/kernels/cuda/cross_entropy.h"
 #include "megalith/kernels/cuda/norm.h"
 
 namespace megalith::cuda {
@@ -80,6 +81,7 @@ int64_t launched_shared_bytes(const std::string& name) {
   if ((name.starts_with("key_kernel<") || name.starts_with("query_kernel<")) &&
       name.find("AttentionTile") != std::string::npos)
     return kTiledBackwardSharedBytes;
+  if (name.starts_with("cross_entropy_row<") && name.ends_with("true>")) return kMaxHeldRowBytes;
   if (name.starts_with("backward_ahead<")) return kNormBackwardSharedBytes;
   return 0;
 }
