@@ -143,36 +143,40 @@ class RandomBatches {
 };
 
 struct Phases {
-  std::vector<double> step, data, forward, backward, optimizer;
+  std::vector<double> data, forward, backward;  // of each step
+  double step = 0;                              // a share of all
 };
 
+// One step behind the other, as a run does them: the host waits for the loss alone.
 Phases time_steps(const Case& c, TrainStep& step, const TrainStep::NextBatch& next_batch, Exec& exec) {
   constexpr int64_t kWarmUp = 3;
   Phases ms;
-  for (int64_t i = 0; i < c.steps + kWarmUp; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    const StepResult result = step.run(i + 1, 0, next_batch, exec);
-    exec.synchronize();
-    if (i < kWarmUp) continue;
-    ms.step.push_back(milliseconds_since(begin));
+  for (int64_t i = 0; i < kWarmUp; ++i) step.run(i + 1, 0, next_batch, exec);
+  exec.synchronize();
+  const auto begin = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < c.steps; ++i) {
+    const StepResult result = step.run(kWarmUp + i + 1, 0, next_batch, exec);
     ms.data.push_back(result.data_ms);
     ms.forward.push_back(result.forward_ms);
     ms.backward.push_back(result.backward_ms);
-    ms.optimizer.push_back(ms.step.back() - result.data_ms - result.forward_ms - result.backward_ms);
   }
+  exec.synchronize();
+  ms.step = milliseconds_since(begin) / static_cast<double>(c.steps);
   return ms;
 }
 
 void report(const Case& c, const Phases& phases, const GptModel& model, const Ceilings& ceilings,
             Exec& exec) {
-  const double ms = median(phases.step);
+  const double ms = phases.step;
+  const double data = median(phases.data), forward = median(phases.forward),
+               backward = median(phases.backward);
   const auto tokens = static_cast<double>(c.batch * c.seq);
   const FlopsPerToken flops = model.flops_per_token(c.seq);
   const double floor_ms = flops.true_work * tokens / ceilings.product_flops * 1e3;
   std::printf("%.1f ms/step, %.0f tok/s, %.2f TFLOP/s (%.2f by Megatron's formula)\n", ms, tokens / ms * 1e3,
               flops.true_work * tokens / ms * 1e-9, flops.megatron * tokens / ms * 1e-9);
-  std::printf("  data %.1f, forward %.1f, backward %.1f, rest %.1f ms%s\n", median(phases.data),
-              median(phases.forward), median(phases.backward), median(phases.optimizer),
+  std::printf("  data %.1f, forward %.1f, backward %.1f, rest %.1f ms%s\n", data, forward, backward,
+              ms - data - forward - backward,
               exec.device().is_cuda() ? " until the host had asked for it" : "");
   std::printf("  matrix products alone at the %.2f TFLOP/s of a large one: %.1f ms = %.0f %%\n",
               ceilings.product_flops * 1e-12, floor_ms, 100 * floor_ms / ms);

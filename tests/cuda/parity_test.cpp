@@ -52,6 +52,25 @@ TEST_P(CudaHfParity, LogitsAgreeWithTransformers) {
   EXPECT_LT(std::sqrt(difference / reference), c.tolerance);
 }
 
+TEST_P(CudaHfParity, ExportsTheSameBits) {
+  const Case& c = GetParam();
+  const ExecOptions kGpu{.device = {DeviceKind::kCuda, 0}};
+  Exec gpu(kGpu), cpu;
+  const HfGolden golden = load_hf_golden(c.model);
+  const std::filesystem::path directory = make_directory(golden), out = root_ / "out";
+  const auto values = [&](const std::filesystem::path& from, Exec& exec) {
+    GptModel model(read_hf_config(from), exec, c.dtype);
+    read_hf_weights(from, model, exec);
+    if (!std::filesystem::exists(out)) write_hf_directory(out, model, {}, exec);
+    std::vector<std::vector<double>> all;
+    for (const auto& parameter : model.parameters().parameters())
+      all.push_back(to_vector<double>(parameter->data));
+    return all;
+  };
+  const auto on_gpu = values(directory, gpu);
+  EXPECT_EQ(values(out, cpu), on_gpu);
+}
+
 // bf16 keeps 8 bits: some tens of roundings of 2^-9 add up to a few hundredths.
 INSTANTIATE_TEST_SUITE_P(
     Models, CudaHfParity,
