@@ -24,7 +24,8 @@ class DataParallel : public UnitHooks {
   void begin_step(int64_t num_microbatches);
   /// After the last backward: the owned parts of the gradients are those of the whole step.
   void finish_gradients(Exec& exec);
-  /// After the optimizer's step.
+  /// After the optimizer's step. What peers have updated comes at the next use of its unit: until then, and
+  /// outside of uses, only the owned parts are the new weights.
   void weights_changed(Exec& exec);
 
   void before_forward(const UnitUse& use, Exec& exec) override;
