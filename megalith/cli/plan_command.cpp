@@ -33,9 +33,9 @@ void declare_fields(PlanOptions& c, FieldList& f) {
         {.help = "pipeline schedule to run on paper", .value_name = "NAME", .main = true});
   f.add("num_microbatches", c.num_microbatches, {.help = "of the schedule; 0: the recipe's", .min = 0});
   f.add("out", c.out, {.help = "draw the schedule: .svg or .png", .value_name = "FILE", .main = true});
-  f.add("world", c.world, {.help = "run the layout on paper on so many GPUs", .min = 0, .main = true});
+  f.add("world", c.world, {.help = "GPUs of a cluster to run layouts on paper", .min = 0, .main = true});
   f.add("cluster", c.cluster,
-        {.help = "rates for --world: h200x8, h100x8 or a YAML file", .value_name = "NAME", .main = true});
+        {.help = "its name, or a YAML file of rates", .value_name = "NAME", .main = true});
   f.add("best", c.best, {.help = "with --world: list so many of the best layouts", .min = 0});
 }
 
@@ -146,8 +146,7 @@ Command plan_command() {
   return {
       .name = "plan",
       .summary = "Parameters, FLOPs, memory and pipeline schedule of a run before it is run.",
-      .examples = {"megalith plan recipes/gpt2-124m.yaml",
-                   "megalith plan recipes/llama3-8b.yaml --world 64 --cluster h200x8",
+      .examples = {"megalith plan recipes/llama3-8b.yaml --world 64 --cluster h200x8",
                    "megalith plan recipes/gpt2-124m.yaml --schedule zb-h1 --pipeline-model-parallel-size 4 "
                    "--num-microbatches 8 --out timeline.svg"},
       .run = run_plan};

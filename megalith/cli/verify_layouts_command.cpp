@@ -29,13 +29,9 @@ void declare_fields(VerifyCommandOptions& c, FieldList& f) {
          .main = true,
          .positional = true});
   f.add("ranks", c.ranks, {.help = "rank threads of a layout", .min = 2, .max = 32, .main = true});
-  f.add("shrink", c.shrink,
-        {.help = "the recipe's scaled-down twin: the same kinds of layers in small widths", .main = true});
-  f.add("layouts", c.layouts,
-        {.help = "only the first so many, which differ the most; 0: all", .min = 0, .main = true});
-  f.add(
-      "steps", c.steps,
-      {.help = "optimizer steps on each layout, in f32 without dropout", .min = 1, .max = 100, .main = true});
+  f.add("shrink", c.shrink, {.help = "the recipe's scaled-down twin", .main = true});
+  f.add("layouts", c.layouts, {.help = "only the first so many; 0: all", .min = 0, .main = true});
+  f.add("steps", c.steps, {.help = "optimizer steps on each layout", .min = 1, .max = 100, .main = true});
 }
 
 // Ranks of a CPU are threads, as many as one likes; a GPU each is for who asks for it.

@@ -93,7 +93,7 @@ TEST(Cli, HelpOfEveryCommandFitsTheScreenAndGivesAnExample) {
 TEST(Cli, CommandNamesAndSummariesAreWellFormed) {
   std::vector<std::string> names;
   for (const Command& command : commands()) {
-    EXPECT_TRUE(std::regex_match(command.name, std::regex("[a-z]+( [a-z-]+)?"))) << command.name;
+    EXPECT_TRUE(std::regex_match(command.name, std::regex("[a-z-]+( [a-z-]+)?"))) << command.name;
     EXPECT_FALSE(command.summary.empty());
     EXPECT_FALSE(command.examples.empty()) << command.name;
     EXPECT_EQ(std::count(names.begin(), names.end(), command.name), 0) << command.name;
