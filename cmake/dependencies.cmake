@@ -42,8 +42,3 @@ endif()
 if(MEGALITH_TESTS)
   find_package(GTest REQUIRED)
 endif()
-
-find_program(CCACHE ccache)
-if(CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
-endif()

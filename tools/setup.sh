@@ -4,7 +4,7 @@
 set -euo pipefail
 
 packages=(
-  g++ make cmake ninja-build ccache pkg-config python3 clang-format-14
+  g++ make cmake ninja-build pkg-config python3 clang-format-14
   libopenblas-openmp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
   libpng-dev libcairo2-dev libopenmpi-dev openmpi-bin
   libgtest-dev libgmock-dev libbenchmark-dev
@@ -32,7 +32,7 @@ has_build_tools() {
 if ! is_known_system; then
   {
     echo "setup: this script installs packages on Debian 12 and Ubuntu 24.04; on this system install by hand:"
-    echo "  a C++20 compiler (GCC 12 or newer), cmake 3.22+, ninja, make, python3, pkg-config, clang-format 14, ccache (optional)"
+    echo "  a C++20 compiler (GCC 12 or newer), cmake 3.22+, ninja, make, python3, pkg-config, clang-format 14"
     echo "  OpenBLAS (OpenMP build), spdlog, fmt, yaml-cpp, CLI11, nlohmann-json, libpng, cairo, Open MPI (optional), GoogleTest, Google Benchmark"
     echo "  (Debian names: ${packages[*]})"
     if has_build_tools; then
