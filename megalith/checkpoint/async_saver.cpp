@@ -3,16 +3,35 @@
 #include <cstring>
 #include <utility>
 
+#include "megalith/core/cuda/cuda_snapshot.h"
+#include "megalith/core/has_cuda.h"
+
 namespace megalith {
+namespace {
+
+// What is copied, in the order of the contents.
+std::vector<NamedTensor*> tensors_of(CheckpointContents& contents) {
+  std::vector<NamedTensor*> tensors;
+  for (NamedTensor& named : contents.model) tensors.push_back(&named);
+  for (NamedTensor& named : contents.optimizer) tensors.push_back(&named);
+  return tensors;
+}
+
+std::span<const std::byte> bytes_of(const Tensor& tensor) {
+  MG_ASSERT(tensor.is_contiguous());
+  return {tensor.raw(), static_cast<size_t>(tensor.nbytes())};
+}
+
+}  // namespace
 
 AsyncSaver::~AsyncSaver() {
   if (thread_.joinable()) thread_.join();
 }
 
 void AsyncSaver::start(const std::filesystem::path& root, CheckpointContents contents, KeepLast keep,
-                       Communicator& world) {
+                       Communicator& world, Exec& exec) {
   MG_CHECK(!is_pending(), "a checkpoint is still being written");
-  take_copies(contents);
+  take_copies(contents, exec);
   writer_.emplace(root, std::move(contents), keep,
                   SavingRank{.rank = world.rank(), .num_ranks = world.size()});
   try {
@@ -28,6 +47,7 @@ void AsyncSaver::start(const std::filesystem::path& root, CheckpointContents con
   error_ = nullptr;
   thread_ = std::thread([this] {
     try {
+      wait_for_copies();
       writer_->write();
     } catch (...) {
       error_ = std::current_exception();
@@ -53,20 +73,39 @@ std::filesystem::path AsyncSaver::finish(Communicator& world) {
   return writer.directory();
 }
 
-void AsyncSaver::take_copies(CheckpointContents& contents) {
-  size_t bytes = 0;
-  for (auto* tensors : {&contents.model, &contents.optimizer})
-    for (const NamedTensor& named : *tensors) bytes += static_cast<size_t>(named.tensor.nbytes());
-  if (copies_.size() < bytes) copies_.resize(bytes);
-  std::vector<std::byte> staging;
-  std::byte* to = copies_.data();
-  for (auto* tensors : {&contents.model, &contents.optimizer}) {
-    for (NamedTensor& named : *tensors) {
-      const std::span<const std::byte> from = bytes_on_host(named.tensor, staging);
-      std::memcpy(to, from.data(), from.size());
-      named.copy = {to, from.size()};
-      to += from.size();
+void AsyncSaver::take_copies(CheckpointContents& contents, Exec& exec) {
+  const std::vector<NamedTensor*> tensors = tensors_of(contents);
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) {
+      if (snapshot_ == nullptr) snapshot_ = std::make_shared<CudaSnapshot>(exec.device().index);
+      std::vector<std::span<const std::byte>> sources;
+      for (const NamedTensor* named : tensors) sources.push_back(bytes_of(named->tensor));
+      const std::vector<std::span<const std::byte>> copies = snapshot_->take(sources, exec.cuda());
+      for (size_t i = 0; i < tensors.size(); ++i) tensors[i]->copy = copies[i];
+      return;
     }
+  }
+  size_t bytes = 0;
+  for (const NamedTensor* named : tensors) bytes += bytes_of(named->tensor).size();
+  if (copies_.size() < bytes) copies_.resize(bytes);
+  std::byte* to = copies_.data();
+  for (NamedTensor* named : tensors) {
+    const std::span<const std::byte> from = bytes_of(named->tensor);
+    std::memcpy(to, from.data(), from.size());
+    named->copy = {to, from.size()};
+    to += from.size();
+  }
+}
+
+void AsyncSaver::before_update([[maybe_unused]] Exec& exec) const {
+  if constexpr (kHasCuda) {
+    if (snapshot_ != nullptr && is_pending()) snapshot_->hold_back(exec.cuda());
+  }
+}
+
+void AsyncSaver::wait_for_copies() const {
+  if constexpr (kHasCuda) {
+    if (snapshot_ != nullptr) snapshot_->wait();
   }
 }
 

@@ -83,6 +83,7 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
     result.was_skipped = train_.nan_policy == "skip";
     log_warn("{}{}", message, result.was_skipped ? ": update skipped" : "");
   }
+  if (parts_.before_update) parts_.before_update();
   if (!result.was_skipped) {
     const double grad_scale = clip_coefficient(result.grad_norm, clip_grad_) * losses.to_mean;
     parts_.optimizer->step({.lr = result.lr, .weight_decay = result.weight_decay, .grad_scale = grad_scale},

@@ -1,6 +1,7 @@
 #pragma once
 // defines: StepResult, TrainStep
 
+#include <functional>
 #include <optional>
 
 #include "megalith/models/language_model.h"
@@ -34,6 +35,7 @@ class TrainStep {
     AdamW* optimizer = nullptr;
     const ParamSchedule* schedule = nullptr;
     const Mesh* mesh = nullptr;
+    std::function<void()> before_update = {};  ///< called before the weights change; may be empty
   };
   /// Collective. While it lives, the model's forward and backward gather and reduce what ranks share.
   TrainStep(const Parts& parts, const TrainConfig& train, double clip_grad);

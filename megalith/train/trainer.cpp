@@ -58,7 +58,11 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
       optimizer_(fresh_parameters(*model_, exec), config.optim, exec),
       schedule_(config.optim, {.train_samples = config.train.train_iters * config.train.batch_size(),
                                .samples_per_iteration = config.train.batch_size()}),
-      step_({.model = model_.get(), .optimizer = &optimizer_, .schedule = &schedule_, .mesh = &mesh},
+      step_({.model = model_.get(),
+             .optimizer = &optimizer_,
+             .schedule = &schedule_,
+             .mesh = &mesh,
+             .before_update = [this] { saver_.before_update(*exec_); }},
             config.train, config.optim.clip_grad),
       flops_(model_->flops_per_token(config.data.seq_length)) {
   const TrainConfig& train = config_.train;
@@ -222,7 +226,7 @@ void Trainer::save_now() {
   saved_iteration_ = state_.iteration;
   if (config_.train.async_save)
     saver_.start(config_.train.save, run_contents(parts, options), {.count = options.keep_last},
-                 mesh_->world());
+                 mesh_->world(), *exec_);
   else
     note_checkpoint(save_run(config_.train.save, parts, options));
 }

@@ -32,14 +32,15 @@ class KilledSaveTest : public CheckpointTest, public testing::WithParamInterface
 
 /// Beside: the tensors change while they are written.
 void save(const std::filesystem::path& root, const ParameterStore& store, int64_t iteration, KeepLast keep,
-          Mode mode) {
+          Mode mode, Exec& exec) {
   if (mode == Mode::kInLine) {
     save_checkpoint(root, contents_of(store, iteration), keep);
     return;
   }
   const std::unique_ptr<Communicator> self = make_self_communicator();
   AsyncSaver saver;
-  saver.start(root, contents_of(store, iteration), keep, *self);
+  saver.start(root, contents_of(store, iteration), keep, *self, exec);
+  saver.before_update(exec);
   fill_store(store, -1);
   saver.finish(*self);
 }
@@ -51,7 +52,7 @@ void save(const std::filesystem::path& root, const ParameterStore& store, int64_
     const TestStore store(shapes(), DType::kF32, exec);
     for (int64_t iteration = first;; ++iteration) {
       fill_store(store, iteration - (iteration % 3 == 0 ? 1 : 0));
-      save(root, store, iteration - (iteration % 3 == 0 ? 1 : 0), {.count = 2}, mode);
+      save(root, store, iteration - (iteration % 3 == 0 ? 1 : 0), {.count = 2}, mode, exec);
     }
   } catch (...) {
   }
@@ -100,7 +101,7 @@ TEST_P(KilledSaveTest, FullDiskIsAnErrorAndCostsNothing) {
   const auto previous = std::signal(SIGXFSZ, SIG_IGN);  // write() then fails with EFBIG
   const rlimit small{.rlim_cur = 500000, .rlim_max = before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-  EXPECT_THAT([&] { save(root_, store, 2, {}, GetParam()); },
+  EXPECT_THAT([&] { save(root_, store, 2, {}, GetParam(), exec); },
               ThrowsMessage<Error>(AllOf(HasSubstr("iteration 2 was not saved"),
                                          HasSubstr("model.safetensors"), HasSubstr("File too large"))));
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
@@ -108,7 +109,7 @@ TEST_P(KilledSaveTest, FullDiskIsAnErrorAndCostsNothing) {
 
   EXPECT_EQ(CheckpointReader(root_).iteration(), 1);
   EXPECT_FALSE(std::filesystem::exists(root_ / ".iter_0000002.tmp")) << "the space is given back";
-  save(root_, store, 2, {}, GetParam());
+  save(root_, store, 2, {}, GetParam(), exec);
   EXPECT_EQ(CheckpointReader(root_).iteration(), 2);
 }
 
