@@ -2,13 +2,14 @@
 // sequence 4096, bf16, random tokens.
 //   1b: 1.14 G parameters (vocabulary 32,000, hidden 2048, 16 layers, 16 heads, 8 groups, SwiGLU 8192)
 //   7b: vocabulary 32,000, hidden 4096, 32 layers, 32 heads, SwiGLU 11008
+//   qwen3: Qwen3-30B-A3B with 8 of its 48 layers
 //
 //     bench_train_ranks MODEL BATCH LAYOUT...
 //
 // BATCH sequences of a microbatch on each GPU; tp, cp, pp: of all together. A layout of N GPUs is one of:
-// one, ddpN, ddp_lateN (gradients after the backward), ddp_bf16_N (bf16 sums), zero1_N, zero2_N, fsdpN, tpN
-// (with sequence parallelism), cpN, ppN_SCHEDULE_MICROBATCHES. "nccl:" before a name leaves the copy engines
-// aside.
+// one, epN (experts shared), ep_zero1_N, ddpN, ddp_lateN (gradients after the backward), ddp_bf16_N (bf16
+// sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN, ppN_SCHEDULE_MICROBATCHES. "nccl:"
+// before a name leaves the copy engines aside.
 //
 // Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
 // a rank held.
@@ -55,8 +56,21 @@ GptConfig model_of(const std::string& name) {
     c.hidden_size = 4096;
     c.num_attention_heads = 32;
     c.ffn_hidden_size = 11008;
+  } else if (name == "qwen3") {
+    c.vocab_size = 151936;
+    c.num_layers = 8;
+    c.hidden_size = 2048;
+    c.num_attention_heads = 32;
+    c.num_query_groups = 4;
+    c.kv_channels = 128;
+    c.qk_layernorm = true;
+    c.ffn_hidden_size = 6144;
+    c.moe.num_experts = 128;
+    c.moe.ffn_hidden_size = 768;
+    c.moe.router_topk = 8;
+    c.moe.aux_loss_coeff = 0.001;
   } else {
-    throw UsageError(fmt::format("model '{}'; allowed: 1b, 7b", name));
+    throw UsageError(fmt::format("model '{}'; allowed: 1b, 7b, qwen3", name));
   }
   c.position_embedding_type = "rope";
   c.normalization = "RMSNorm";
@@ -100,6 +114,11 @@ Layout layout_of(const std::string& full_name) {
     p.data_parallel_sharding_strategy = "optim_grads";
   } else if (ends_with_count("fsdp")) {
     p.data_parallel_sharding_strategy = "optim_grads_params";
+  } else if (ends_with_count("ep_zero1_")) {
+    p.expert_model_parallel_size = l.num_ranks;
+    p.data_parallel_sharding_strategy = "optim";
+  } else if (ends_with_count("ep")) {
+    p.expert_model_parallel_size = l.num_ranks;
   } else if (ends_with_count("tp")) {
     p.tensor_model_parallel_size = l.num_ranks;
     p.sequence_parallel = true;
@@ -221,7 +240,7 @@ void run(const std::string& model_name, int64_t batch, const std::vector<std::st
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr, "usage: bench_train_ranks 1b|7b BATCH LAYOUT...\n");
+    std::fprintf(stderr, "usage: bench_train_ranks 1b|7b|qwen3 BATCH LAYOUT...\n");
     return 2;
   }
   try {

@@ -25,6 +25,7 @@ class NcclCommunicator final : public Communicator {
   void abort(const std::string& reason) override { host_->abort(reason); }
   bool is_aborted() const override { return host_->is_aborted(); }
   bool is_one_process() const override { return host_->is_one_process(); }
+  const std::shared_ptr<NcclRank>& owner() const { return owner_; }
 
  private:
   void run(const Collective& collective) override;

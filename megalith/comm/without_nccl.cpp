@@ -1,4 +1,5 @@
 #include "megalith/comm/nccl.h"
+#include "megalith/comm/peer_access.h"
 
 namespace megalith {
 
@@ -9,6 +10,10 @@ bool has_nccl() {
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, CudaContext&, const NcclOptions&) {
   fail("this build has no NCCL, which {} ranks on GPUs need: install libnccl-dev and build the cuda preset",
        host.size());
+}
+
+std::shared_ptr<PeerAccess> make_peer_access(Communicator&) {
+  return nullptr;
 }
 
 }  // namespace megalith

@@ -4,14 +4,15 @@
 #include <vector>
 
 #include "megalith/base/math.h"
+#include "megalith/core/has_cuda.h"
+#include "megalith/kernels/cuda/expert_order.h"
 #include "megalith/ops/check.h"
+#include "megalith/ops/elementwise.h"
 
 namespace megalith {
 namespace {
 
 void check_experts(const char* op, const Tensor& experts, Exec& exec) {
-  MG_CHECK(exec.device().is_cpu(), "{}: mixtures of experts run on the CPU only; the device is {}", op,
-           exec.device().name());
   MG_CHECK(experts.defined() && experts.rank() == 2, "{}: experts must be [T, k]", op);
   check_tensor(op, "experts", experts, DType::kI32, experts.shape(), exec);
   check_contiguous(op, "experts", experts);
@@ -21,7 +22,78 @@ Tensor ints(const std::vector<int32_t>& values, const Shape& shape, Exec& exec) 
   return exec.from_host(std::span<const int32_t>(values), shape);
 }
 
+Tensor drop_on_gpu(const DropArgs& args, Exec& exec) {
+  const Tensor kept = exec.empty(args.experts.shape(), DType::kI32);
+  const bool by_weight = args.policy == TokenDrop::kProbs;
+  if (by_weight) {
+    check_float("drop_over_capacity", "probs", args.probs, exec);
+    check_contiguous("drop_over_capacity", "probs", args.probs);
+  }
+  cuda::drop_choices({.experts = args.experts.data<int32_t>(),
+                      .dtype = args.probs.dtype(),
+                      .probs = by_weight ? args.probs.raw() : nullptr,
+                      .num_choices = args.experts.numel(),
+                      .num_experts = args.num_experts,
+                      .capacity = args.capacity,
+                      .kept = kept.data<int32_t>()},
+                     exec);
+  return kept;
+}
+
+ExpertOrder sort_on_gpu(const SortArgs& args, Exec& exec) {
+  const int64_t num_choices = args.experts.numel();
+  const Tensor keys = exec.empty({num_choices}, DType::kI32),
+               choices = exec.empty({num_choices}, DType::kI32);
+  const Tensor offsets = exec.empty({args.num_experts + 1}, DType::kI32);
+  cuda::sort_choices({.experts = args.experts.data<int32_t>(),
+                      .num_choices = num_choices,
+                      .first_expert = args.first_expert,
+                      .num_experts = args.num_experts,
+                      .rows_per_expert = args.rows_per_expert,
+                      .keys = keys.data<int32_t>(),
+                      .choices = choices.data<int32_t>(),
+                      .offsets = offsets.data<int32_t>()},
+                     exec);
+  int64_t rows = args.rows_per_expert * args.num_experts;
+  if (args.rows_per_expert == 0)
+    rows = args.is_complete
+               ? num_choices
+               : numbers_on_host(offsets.slice(0, args.num_experts, args.num_experts + 1), exec)[0];
+  const Tensor to = exec.empty(args.experts.shape(), DType::kI32);
+  const ExpertOrder order{
+      .tokens = {.from = exec.empty({rows}, DType::kI32), .to = to},
+      .choices = {.from = exec.empty({rows}, DType::kI32), .to = to.view({num_choices, 1})},
+      .offsets = offsets};
+  if (args.rows_per_expert > 0) {
+    fill(order.tokens.from, -1, exec);
+    fill(order.choices.from, -1, exec);
+  }
+  cuda::place_choices({.keys = keys.data<int32_t>(),
+                       .choices = choices.data<int32_t>(),
+                       .num_choices = num_choices,
+                       .num_experts = args.num_experts,
+                       .topk = args.experts.dim(1),
+                       .rows_per_expert = args.rows_per_expert,
+                       .token_of_row = order.tokens.from.data<int32_t>(),
+                       .choice_of_row = order.choices.from.data<int32_t>(),
+                       .row_of_choice = to.data<int32_t>()},
+                      exec);
+  return order;
+}
+
 }  // namespace
+
+std::vector<int64_t> numbers_on_host(const Tensor& numbers, Exec& exec) {
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) {
+      check_contiguous("numbers_on_host", "numbers", numbers);
+      std::vector<int32_t> values(static_cast<size_t>(numbers.numel()));
+      exec.cuda().download(values.data(), numbers.data<int32_t>(), numbers.nbytes());
+      return {values.begin(), values.end()};
+    }
+  }
+  return to_vector<int64_t>(numbers);
+}
 
 Tensor drop_over_capacity(const DropArgs& args, Exec& exec) {
   constexpr const char* kOp = "drop_over_capacity";
@@ -29,6 +101,9 @@ Tensor drop_over_capacity(const DropArgs& args, Exec& exec) {
   MG_CHECK(args.capacity >= 0, "{}: capacity is {}", kOp, args.capacity);
   MG_CHECK(args.probs.shape() == args.experts.shape(), "{}: probs are {}, experts {}", kOp,
            args.probs.shape().str(), args.experts.shape().str());
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return drop_on_gpu(args, exec);
+  }
   const int32_t* experts = args.experts.data<int32_t>();
   std::vector<std::vector<int64_t>> choices(static_cast<size_t>(args.num_experts));
   for (int64_t i = 0; i < args.experts.numel(); ++i) {
@@ -55,6 +130,9 @@ ExpertOrder sort_by_expert(const SortArgs& args, Exec& exec) {
   check_experts(kOp, args.experts, exec);
   MG_CHECK(args.num_experts > 0 && args.first_expert >= 0, "{}: experts {} + {}", kOp, args.first_expert,
            args.num_experts);
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return sort_on_gpu(args, exec);
+  }
   const int32_t* experts = args.experts.data<int32_t>();
   const int64_t num_choices = args.experts.numel(), topk = args.experts.dim(1);
   const auto held = [&](int64_t choice) {
@@ -76,6 +154,8 @@ ExpertOrder sort_by_expert(const SortArgs& args, Exec& exec) {
   }
 
   const int64_t rows = offsets.back();
+  MG_CHECK(!args.is_complete || args.rows_per_expert > 0 || rows == num_choices,
+           "{}: {} of {} choices are of the experts", kOp, rows, num_choices);
   std::vector<int32_t> next(offsets.begin(), offsets.end() - 1);
   std::vector<int32_t> token_of_row(static_cast<size_t>(rows), -1), choice_of_row(token_of_row);
   std::vector<int32_t> row_of_choice(static_cast<size_t>(num_choices), -1);

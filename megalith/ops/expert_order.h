@@ -1,5 +1,7 @@
 #pragma once
-// defines: TokenDrop, DropArgs, drop_over_capacity, ExpertOrder, SortArgs, sort_by_expert
+// defines: TokenDrop, DropArgs, drop_over_capacity, ExpertOrder, SortArgs, sort_by_expert, numbers_on_host
+
+#include <vector>
 
 #include "megalith/core/exec.h"
 #include "megalith/ops/row_map.h"
@@ -28,12 +30,18 @@ struct ExpertOrder {
   Tensor offsets;  // [num_experts + 1] i32: rows of expert first_expert + e begin at offsets[e]
 };
 
-/// Sorts the choices of experts [first_expert, first_expert + num_experts); others, and -1, get no row.
+/// Sorts the choices of experts [first_expert, first_expert + num_experts); others, and -1, get no row. On a
+/// GPU the host waits for the number of rows, unless it follows from the arguments: with rows_per_expert or
+/// is_complete.
 struct SortArgs {
   Tensor experts;  // [T, k] i32
   int64_t first_expert = 0, num_experts = 0;
   int64_t rows_per_expert = 0;  ///< above 0: every expert gets that many, zeros behind its tokens
+  bool is_complete = false;     ///< every choice is of one of these experts
 };
 ExpertOrder sort_by_expert(const SortArgs& args, Exec& exec);
+
+/// The values of an i32 tensor. On a GPU the host waits for what its rank's stream was asked before.
+std::vector<int64_t> numbers_on_host(const Tensor& numbers, Exec& exec);
 
 }  // namespace megalith

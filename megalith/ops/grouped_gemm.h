@@ -1,5 +1,5 @@
 #pragma once
-// defines: GroupedGemmArgs, grouped_gemm, group_offsets
+// defines: GroupedGemmArgs, grouped_gemm, GroupedWeightGradientArgs, grouped_weight_gradient
 
 #include <vector>
 
@@ -8,7 +8,8 @@
 namespace megalith {
 
 /// One product for each expert e on its rows [offsets[e], offsets[e + 1]): y_e = x_e w_e^T, or y_e = x_e w_e
-/// with transpose_w == kNo. Dtypes as for gemm. Experts without rows cost nothing.
+/// with transpose_w == kNo. Dtypes as for gemm. Experts without rows cost nothing. The offsets ascend from 0
+/// to M, which is checked on the CPU; on a GPU the host neither knows them nor waits for them.
 struct GroupedGemmArgs {
   Tensor x;                     // [M, K]
   std::vector<Tensor> weights;  // [N, K] each; [K, N] with kNo
@@ -18,7 +19,14 @@ struct GroupedGemmArgs {
 };
 void grouped_gemm(const GroupedGemmArgs& args, Exec& exec);
 
-/// The ends of the groups on the host. Throws Error unless they ascend from 0 to `rows`.
-std::vector<int64_t> group_offsets(const char* op, const Tensor& offsets, int64_t rows, Exec& exec);
+/// d_w_e = beta_e d_w_e + d_y_e^T x_e. Of an expert without rows zeros with beta 0, else nothing changes.
+struct GroupedWeightGradientArgs {
+  Tensor d_y;                     // [M, N]
+  Tensor x;                       // [M, K]
+  Tensor offsets;                 // [E + 1] i32
+  std::vector<Tensor> d_weights;  // [N, K] each; dtype of x, or f32 for bf16
+  std::vector<double> betas;      // [E], 0 or 1
+};
+void grouped_weight_gradient(const GroupedWeightGradientArgs& args, Exec& exec);
 
 }  // namespace megalith

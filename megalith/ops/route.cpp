@@ -1,15 +1,12 @@
 #include "megalith/ops/route.h"
 
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/route.h"
+#include "megalith/kernels/cuda/route.h"
 #include "megalith/ops/check.h"
 
 namespace megalith {
 namespace {
-
-void check_device(const char* op, const Exec& exec) {
-  MG_CHECK(exec.device().is_cpu(), "{}: mixtures of experts run on the CPU only; the device is {}", op,
-           exec.device().name());
-}
 
 void check_logits(const char* op, const Tensor& logits, const Exec& exec) {
   check_float(op, "logits", logits, exec);
@@ -46,7 +43,6 @@ cpu::RouteShape shape_of(const RouteOptions& options, const Tensor& logits) {
 
 void route(const RouteArgs& args, Exec& exec) {
   constexpr const char* kOp = "route";
-  check_device(kOp, exec);
   check_logits(kOp, args.logits, exec);
   check_options(kOp, args.options, args.logits.dim(1));
   const Shape choices{args.logits.dim(0), args.options.topk};
@@ -58,17 +54,20 @@ void route(const RouteArgs& args, Exec& exec) {
     check_tensor(kOp, "expert_bias", args.expert_bias, DType::kF32, {args.logits.dim(1)}, exec);
     MG_CHECK(args.options.score == RouterScore::kSigmoid, "route: an expert bias needs sigmoid scores");
   }
-  cpu::route({.shape = shape_of(args.options, args.logits),
-              .logits = args.logits.raw(),
-              .expert_bias = args.expert_bias.defined() ? args.expert_bias.data<float>() : nullptr,
-              .experts = args.experts.data<int32_t>(),
-              .probs = args.probs.raw()},
-             exec);
+  const cpu::RouteArgs call{
+      .shape = shape_of(args.options, args.logits),
+      .logits = args.logits.raw(),
+      .expert_bias = args.expert_bias.defined() ? args.expert_bias.data<float>() : nullptr,
+      .experts = args.experts.data<int32_t>(),
+      .probs = args.probs.raw()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::route(call, exec);
+  }
+  cpu::route(call, exec);
 }
 
 void route_backward(const RouteBackwardArgs& args, Exec& exec) {
   constexpr const char* kOp = "route_backward";
-  check_device(kOp, exec);
   check_logits(kOp, args.logits, exec);
   check_options(kOp, args.options, args.logits.dim(1));
   const Shape choices{args.logits.dim(0), args.options.topk};
@@ -78,17 +77,19 @@ void route_backward(const RouteBackwardArgs& args, Exec& exec) {
   check_contiguous(kOp, "experts", args.experts);
   check_contiguous(kOp, "d_probs", args.d_probs);
   check_contiguous(kOp, "d_logits", args.d_logits);
-  cpu::route_backward({.shape = shape_of(args.options, args.logits),
-                       .logits = args.logits.raw(),
-                       .experts = args.experts.data<int32_t>(),
-                       .d_probs = args.d_probs.raw(),
-                       .d_logits = args.d_logits.raw()},
-                      exec);
+  const cpu::RouteBackwardArgs call{.shape = shape_of(args.options, args.logits),
+                                    .logits = args.logits.raw(),
+                                    .experts = args.experts.data<int32_t>(),
+                                    .d_probs = args.d_probs.raw(),
+                                    .d_logits = args.d_logits.raw()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::route_backward(call, exec);
+  }
+  cpu::route_backward(call, exec);
 }
 
 void router_losses(const RouterLossArgs& args, Exec& exec) {
   constexpr const char* kOp = "router_losses";
-  check_device(kOp, exec);
   check_logits(kOp, args.logits, exec);
   const int64_t num_experts = args.logits.dim(1);
   MG_CHECK(args.tokens_per_sequence > 0, "router_losses: tokens_per_sequence is {}; it must be positive",
@@ -101,30 +102,52 @@ void router_losses(const RouterLossArgs& args, Exec& exec) {
   check_tensor(kOp, "losses", args.losses, DType::kF64, {2}, exec);
   check_tensor(kOp, "d_logits", args.d_logits, args.logits.dtype(), args.logits.shape(), exec);
   check_contiguous(kOp, "d_logits", args.d_logits);
-  cpu::router_losses({.shape = shape_of(args.options, args.logits),
-                      .logits = args.logits.raw(),
-                      .counts = args.counts.data<double>(),
-                      .first_token = args.first_token,
-                      .tokens_per_sequence = args.tokens_per_sequence,
-                      .balance_factor = args.balance_factor,
-                      .z_factor = args.z_factor,
-                      .balance_gradient = args.balance_gradient,
-                      .z_gradient = args.z_gradient,
-                      .losses = args.losses.data<double>(),
-                      .d_logits = args.d_logits.raw()},
-                     exec);
+  const cpu::RouterLossArgs call{.shape = shape_of(args.options, args.logits),
+                                 .logits = args.logits.raw(),
+                                 .counts = args.counts.data<double>(),
+                                 .first_token = args.first_token,
+                                 .tokens_per_sequence = args.tokens_per_sequence,
+                                 .balance_factor = args.balance_factor,
+                                 .z_factor = args.z_factor,
+                                 .balance_gradient = args.balance_gradient,
+                                 .z_gradient = args.z_gradient,
+                                 .losses = args.losses.data<double>(),
+                                 .d_logits = args.d_logits.raw()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::router_losses(call, exec);
+  }
+  cpu::router_losses(call, exec);
 }
 
 void count_experts(const CountExpertsArgs& args, Exec& exec) {
   constexpr const char* kOp = "count_experts";
-  check_device(kOp, exec);
   MG_CHECK(args.experts.defined() && args.counts.defined() && args.counts.rank() == 2,
            "count_experts: experts [T, k] and counts [B, E] are needed");
   check_tensor(kOp, "experts", args.experts, DType::kI32, args.experts.shape(), exec);
   check_tensor(kOp, "counts", args.counts, DType::kF64, args.counts.shape(), exec);
+  check_contiguous(kOp, "experts", args.experts);
+  check_contiguous(kOp, "counts", args.counts);
   const int32_t* experts = args.experts.data<int32_t>();
   double* counts = args.counts.data<double>();
   const int64_t topk = args.experts.dim(1), num_experts = args.counts.dim(1);
+  MG_CHECK(args.tokens_per_sequence > 0, "count_experts: tokens_per_sequence is {}; it must be positive",
+           args.tokens_per_sequence);
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) {
+      const int64_t tokens = args.experts.dim(0);
+      MG_CHECK(tokens == 0 || (args.first_token + tokens - 1) / args.tokens_per_sequence < args.counts.dim(0),
+               "count_experts: {} tokens from {} on are of more than {} sequences", tokens, args.first_token,
+               args.counts.dim(0));
+      return cuda::count_experts({.experts = experts,
+                                  .tokens = tokens,
+                                  .topk = topk,
+                                  .num_experts = num_experts,
+                                  .first_token = args.first_token,
+                                  .tokens_per_sequence = args.tokens_per_sequence,
+                                  .counts = counts},
+                                 exec);
+    }
+  }
   for (int64_t t = 0; t < args.experts.dim(0); ++t) {
     const int64_t sequence = (args.first_token + t) / args.tokens_per_sequence;
     MG_CHECK(sequence < args.counts.dim(0), "count_experts: token {} is of sequence {} of {}", t, sequence,

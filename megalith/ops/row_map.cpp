@@ -1,16 +1,20 @@
 #include "megalith/ops/row_map.h"
 
+#include <numeric>
+
+#include "megalith/base/math.h"
+#include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/embedding.h"
 #include "megalith/kernels/cpu/row_map.h"
+#include "megalith/kernels/cuda/row_map.h"
 #include "megalith/ops/check.h"
+#include "megalith/ops/elementwise.h"
 
 namespace megalith {
 namespace {
 
 void check_map(const char* op, const RowMap& map, const Tensor& many, const char* many_name,
                const Tensor& few, const char* few_name, Exec& exec) {
-  MG_CHECK(exec.device().is_cpu(), "{}: mixtures of experts run on the CPU only; the device is {}", op,
-           exec.device().name());
   MG_CHECK(map.from.defined() && map.from.rank() == 1 && map.to.defined() && map.to.rank() == 2,
            "{}: the map must be from [M] and to [N, K]", op);
   check_tensor(op, "from", map.from, DType::kI32, map.from.shape(), exec);
@@ -29,6 +33,19 @@ void check_map(const char* op, const RowMap& map, const Tensor& many, const char
 
 void permute_rows(const Tensor& x, const RowMap& map, const Tensor& out, Exec& exec) {
   check_map("permute_rows", map, out, "out", x, "x", exec);
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) {
+      return cuda::permute_rows({.dtype = x.dtype(),
+                                 .rows = out.dim(0),
+                                 .cols = x.dim(1),
+                                 .from = map.from.data<int32_t>(),
+                                 .x = x.raw(),
+                                 .out = out.raw(),
+                                 .x_stride = x.row_stride(),
+                                 .out_stride = out.row_stride()},
+                                exec);
+    }
+  }
   cpu::embedding({.dtype = x.dtype(),
                   .tokens = out.dim(0),
                   .cols = x.dim(1),
@@ -47,37 +64,78 @@ void permute_rows(const Tensor& x, const RowMap& map, const Tensor& out, Exec& e
 
 void combine_rows(const Tensor& x, const RowMap& map, const Tensor& out, Exec& exec) {
   check_map("combine_rows", map, x, "x", out, "out", exec);
-  cpu::combine_rows({.dtype = x.dtype(),
-                     .rows = out.dim(0),
-                     .cols = out.dim(1),
-                     .terms = map.to.dim(1),
-                     .to = map.to.data<int32_t>(),
-                     .x = x.raw(),
-                     .out = out.raw(),
-                     .x_stride = x.row_stride(),
-                     .out_stride = out.row_stride()},
-                    exec);
+  const cpu::CombineRowsArgs call{.dtype = x.dtype(),
+                                  .rows = out.dim(0),
+                                  .cols = out.dim(1),
+                                  .terms = map.to.dim(1),
+                                  .to = map.to.data<int32_t>(),
+                                  .x = x.raw(),
+                                  .out = out.raw(),
+                                  .x_stride = x.row_stride(),
+                                  .out_stride = out.row_stride()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::combine_rows(call, exec);
+  }
+  cpu::combine_rows(call, exec);
 }
 
 void row_dots(const Tensor& a, const Tensor& b, const Tensor& out, Exec& exec) {
   constexpr const char* kOp = "row_dots";
-  MG_CHECK(exec.device().is_cpu(), "{}: mixtures of experts run on the CPU only; the device is {}", kOp,
-           exec.device().name());
   check_float(kOp, "a", a, exec);
   check_tensor(kOp, "b", b, a.dtype(), a.shape(), exec);
   check_rows(kOp, "a", a);
   check_rows(kOp, "b", b);
   check_tensor(kOp, "out", out, accumulate_dtype(a.dtype()), {a.rows()}, exec);
   check_contiguous(kOp, "out", out);
-  cpu::row_dots({.dtype = a.dtype(),
-                 .rows = a.rows(),
-                 .cols = a.dim(-1),
-                 .a = a.raw(),
-                 .b = b.raw(),
-                 .out = out.raw(),
-                 .a_stride = a.row_stride(),
-                 .b_stride = b.row_stride()},
-                exec);
+  const cpu::RowDotsArgs call{.dtype = a.dtype(),
+                              .rows = a.rows(),
+                              .cols = a.dim(-1),
+                              .a = a.raw(),
+                              .b = b.raw(),
+                              .out = out.raw(),
+                              .a_stride = a.row_stride(),
+                              .b_stride = b.row_stride()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::row_dots(call, exec);
+  }
+  cpu::row_dots(call, exec);
+}
+
+RowMap map_of_segments(const std::vector<RowSegment>& segments, int64_t num_from, int64_t num_to,
+                       Exec& exec) {
+  const RowMap map{.from = exec.empty({num_to}, DType::kI32), .to = exec.empty({num_from, 1}, DType::kI32)};
+  std::vector<int32_t> numbers;
+  int64_t copies = 0;
+  for (const RowSegment& segment : segments) {
+    MG_CHECK(segment.first_row >= 0 && segment.first_row + segment.length <= num_from &&
+                 segment.first_copy >= 0 && segment.first_copy + segment.length <= num_to,
+             "map_of_segments: {} rows from {} to {} do not lie in {} and {} rows", segment.length,
+             segment.first_row, segment.first_copy, num_from, num_to);
+    copies += segment.length;
+    for (const int64_t number : {segment.first_row, segment.first_copy, segment.length})
+      numbers.push_back(narrow<int32_t>(number));
+  }
+  if (copies < num_to) fill(map.from, -1, exec);
+  if (copies < num_from) fill(map.to, -1, exec);
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) {
+      const auto count = static_cast<int64_t>(segments.size());
+      const Tensor uploaded = exec.from_host(std::span<const int32_t>(numbers), {count, 3});
+      cuda::fill_map({.num_segments = count,
+                      .segments = uploaded.data<int32_t>(),
+                      .from = map.from.data<int32_t>(),
+                      .to = map.to.data<int32_t>()},
+                     exec);
+      return map;
+    }
+  }
+  for (const RowSegment& segment : segments) {
+    int32_t* from = map.from.data<int32_t>() + segment.first_copy;
+    int32_t* to = map.to.data<int32_t>() + segment.first_row;
+    std::iota(from, from + segment.length, narrow<int32_t>(segment.first_row));
+    std::iota(to, to + segment.length, narrow<int32_t>(segment.first_copy));
+  }
+  return map;
 }
 
 }  // namespace megalith

@@ -1,6 +1,5 @@
 #include "megalith/autograd/functions/grouped_linear.h"
 
-#include "megalith/autograd/functions/linear.h"
 #include "megalith/ops/grouped_gemm.h"
 
 namespace megalith {
@@ -32,15 +31,19 @@ class GroupedLinearNode : public Node {
   }
 
   bool has_backward_weight() const override { return true; }
-  /// The gradient of an expert without rows is not touched.
   void backward_weight(Exec& exec) override {
-    const Tensor& x = x_.get(exec);
-    const std::vector<int64_t> ends = group_offsets("grouped_linear", offsets_, x.dim(0), exec);
-    for (size_t e = 0; e < weights_.size(); ++e) {
-      if (ends[e] == ends[e + 1]) continue;
-      accumulate_weight_gradient(d_y_.slice(0, ends[e], ends[e + 1]), x.slice(0, ends[e], ends[e + 1]),
-                                 *weights_[e], exec);
+    std::vector<Tensor> gradients;
+    std::vector<double> betas;
+    for (Parameter* weight : weights_) {
+      betas.push_back(weight->begin_grad_write());
+      gradients.push_back(weight->main_grad);
     }
+    grouped_weight_gradient({.d_y = d_y_,
+                             .x = x_.get(exec),
+                             .offsets = offsets_,
+                             .d_weights = std::move(gradients),
+                             .betas = std::move(betas)},
+                            exec);
   }
   void make_self_contained(Exec& exec) override { x_.get(exec); }
 

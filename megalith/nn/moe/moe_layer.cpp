@@ -32,6 +32,7 @@ Var MoeLayer::forward(Tape& tape, const ForwardContext& context, const Var& x) c
                                          .capacity = capacity,
                                          .policy = options_.drop_policy},
                                         tape.exec());
+    choice.has_dropped = true;
     if (options_.pads_to_capacity) choice.rows_per_expert = capacity;
   }
   const DispatchedTokens sent = dispatcher_.dispatch(tape, x, choice);

@@ -30,6 +30,7 @@ class MoeLayer {
 
   Router& router() { return router_; }
   const Router& router() const { return router_; }
+  const Experts& experts() const { return experts_; }
 
   /// x [T, H] -> [T, H], of this rank's tokens (under sequence parallelism its T / tp).
   Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;

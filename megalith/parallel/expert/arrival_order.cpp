@@ -1,7 +1,5 @@
 #include "megalith/parallel/expert/arrival_order.h"
 
-#include <numeric>
-
 #include "megalith/base/math.h"
 
 namespace megalith {
@@ -22,24 +20,20 @@ Arrival arrival_order(const ArrivalArgs& args, Exec& exec) {
       place += args.counts[i];
     }
   }
-  std::vector<int32_t> from, to(static_cast<size_t>(args.num_blocks * args.block_length), -1), offsets = {0};
-  from.reserve(static_cast<size_t>(std::accumulate(args.counts.begin(), args.counts.end(), int64_t{0})));
+  std::vector<RowSegment> segments;
+  std::vector<int32_t> offsets = {0};
+  int64_t rows = 0;
   for (int64_t e = 0; e < args.num_experts; ++e) {
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       const auto i = static_cast<size_t>(chunk * args.num_experts + e);
-      for (int64_t row = begins[i]; row < begins[i] + args.counts[i]; ++row) {
-        to[static_cast<size_t>(row)] = narrow<int32_t>(static_cast<int64_t>(from.size()));
-        from.push_back(narrow<int32_t>(row));
-      }
+      if (args.counts[i] == 0) continue;
+      segments.push_back({.first_row = begins[i], .first_copy = rows, .length = args.counts[i]});
+      rows += args.counts[i];
     }
-    offsets.push_back(narrow<int32_t>(static_cast<int64_t>(from.size())));
+    offsets.push_back(narrow<int32_t>(rows));
   }
-  const auto ints = [&](const std::vector<int32_t>& values, const Shape& shape) {
-    return exec.from_host(std::span<const int32_t>(values), shape);
-  };
-  return {.map = {.from = ints(from, {static_cast<int64_t>(from.size())}),
-                  .to = ints(to, {static_cast<int64_t>(to.size()), 1})},
-          .offsets = ints(offsets, {args.num_experts + 1})};
+  return {.map = map_of_segments(segments, args.num_blocks * args.block_length, rows, exec),
+          .offsets = exec.from_host(std::span<const int32_t>(offsets), {args.num_experts + 1})};
 }
 
 }  // namespace megalith

@@ -1,7 +1,10 @@
 #pragma once
 // defines: DispatcherKind, DispatchPlan, DispatchedTokens, TokenDispatcher
 
+#include <optional>
+
 #include "megalith/autograd/functions/exchange_rows.h"
+#include "megalith/autograd/functions/peer_rows.h"
 #include "megalith/autograd/tape.h"
 #include "megalith/ops/expert_order.h"
 #include "megalith/parallel/expert/expert_shard.h"
@@ -19,6 +22,7 @@ struct DispatchPlan {
   RowExchange exchange;  ///< over ep
   RowMap arrival;        ///< received rows to rows sorted by expert
   bool is_exchanged = false;
+  std::optional<PeerRoutes> routes;  ///< where ranks read rows from each other's memory, in place of the last
 };
 
 struct DispatchedTokens {
@@ -32,16 +36,26 @@ struct DispatchedTokens {
 /// ranks of the ep axis hold different experts; those of etp hold parts of the same experts, share their
 /// tokens before and their sums after. Every rank comes with tokens of its own, as many as its peers. No
 /// token is dropped here; choices of -1 go nowhere.
+///
+/// kAllToAll between rank threads whose GPUs reach each other, without etp: a rank's kernels read the rows
+/// from where they lie, sorted, and sum what comes back, with the bits of the exchange; nothing is packed or
+/// copied twice. Making a dispatcher is a collective.
+///
+/// On a GPU the host waits once for a dispatch, for the numbers of rows that set the sizes of tensors: not at
+/// all on one rank without dropped choices, or with rows_per_expert.
 class TokenDispatcher {
  public:
   TokenDispatcher(DispatcherKind kind, int64_t num_experts, const Mesh& mesh)
-      : kind_(kind), num_experts_(num_experts), shard_(expert_shard(num_experts, mesh)), mesh_(&mesh) {}
+      : kind_(kind), num_experts_(num_experts), shard_(expert_shard(num_experts, mesh)), mesh_(&mesh) {
+    if (kind == DispatcherKind::kAllToAll && etp().size() == 1) peers_ = make_peer_access(ep());
+  }
 
   struct Choice {
     Var probs;       // [T, k]
     Tensor experts;  // [T, k] i32
     /// Above 0: each rank sends that many rows to every expert, zeros where it has fewer (kAllToAll).
     int64_t rows_per_expert = 0;
+    bool has_dropped = false;  ///< some of `experts` may be -1
   };
   /// x [T, H].
   DispatchedTokens dispatch(Tape& tape, const Var& x, const Choice& choice) const;
@@ -50,6 +64,7 @@ class TokenDispatcher {
 
  private:
   DispatchedTokens all_to_all(Tape& tape, const Var& x, const Choice& choice) const;
+  void pull(Tape& tape, const Var& x, const Choice& choice, DispatchedTokens& result) const;
   DispatchedTokens all_gather(Tape& tape, const Var& x, const Choice& choice) const;
   Communicator& ep() const { return mesh_->group(Axis::kEp); }
   Communicator& etp() const { return mesh_->group(Axis::kEtp); }
@@ -58,6 +73,7 @@ class TokenDispatcher {
   int64_t num_experts_;
   ExpertShard shard_;
   const Mesh* mesh_;
+  std::shared_ptr<PeerAccess> peers_;  // null: rows are exchanged
 };
 
 }  // namespace megalith

@@ -1,0 +1,220 @@
+// A mixture of experts on several GPUs of one machine.
+//
+//     bench_moe_ranks GPUS          dispatch and combine against bare all-to-alls of NCCL of the same bytes
+//     bench_moe_ranks GPUS layer    a layer of Qwen3-30B-A3B by phase
+//
+// Every GPU has its own tokens and its share of the experts; bf16. "peers": rows are read from the memory of
+// the rank that has them; "nccl": packed, exchanged and sorted.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <string>
+
+#include "megalith/comm/launch.h"
+#include "megalith/comm/run_ranks.h"
+#include "megalith/nn/moe/moe_layer.h"
+#include "megalith/ops/elementwise.h"
+#include "megalith/ops/random_fill.h"
+
+namespace megalith {
+namespace {
+
+constexpr int kWarmUp = 3, kRounds = 20;
+
+struct Rank {
+  Communicator& host;
+  Communicator& world;
+  Exec& exec;
+};
+
+void on_gpus(int num_ranks, BesideTransport beside, const std::function<void(const Rank&)>& body) {
+  run_ranks({.num_ranks = num_ranks, .timeout = std::chrono::seconds(60)}, [&](Communicator& host) {
+    Exec exec({.device = {DeviceKind::kCuda, host.rank()}, .num_threads = 1});
+    const RankWorld world(host, exec, {.timeout = std::chrono::seconds(60), .beside = beside});
+    world.run([&](Communicator& comm) {
+      body({host, comm, exec});
+      exec.synchronize();
+    });
+  });
+}
+
+// The mean of rounds that are called one behind the other, which the slowest rank ends.
+double milliseconds(const Rank& rank, const std::function<void()>& work) {
+  for (int i = 0; i < kWarmUp; ++i) work();
+  rank.exec.synchronize();
+  rank.host.barrier("begin");
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < kRounds; ++i) work();
+  rank.exec.synchronize();
+  rank.host.barrier("end");
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() /
+         kRounds;
+}
+
+// Different experts for each token, each equally likely.
+std::vector<int32_t> random_experts(int64_t tokens, int64_t topk, int64_t num_experts, uint64_t seed) {
+  std::vector<int32_t> experts, deck(static_cast<size_t>(num_experts));
+  for (size_t e = 0; e < deck.size(); ++e) deck[e] = static_cast<int32_t>(e);
+  uint64_t draws = 0;
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (size_t k = 0; k < static_cast<size_t>(topk); ++k) {
+      const size_t other = k + RngKey{seed, 0}.bits(draws++) % (deck.size() - k);
+      std::swap(deck[k], deck[other]);
+      experts.push_back(deck[k]);
+    }
+  }
+  return experts;
+}
+
+Tensor random_tensor(const Shape& shape, DType dtype, Exec& exec) {
+  const Tensor x = exec.empty(shape, dtype);
+  fill_normal({.x = x, .mean = 0, .std = 1, .rng = exec.rng().fold("x"), .first_element = 0}, exec);
+  return x;
+}
+
+struct Exchange {
+  int64_t tokens, hidden, topk, num_experts;
+};
+
+struct Times {
+  double both = 0, bare = 0;
+  int64_t rows_away = 0;  // of rank 0, that go to other ranks
+};
+
+Times measure(int num_ranks, const Exchange& e, BesideTransport beside) {
+  Times result;
+  on_gpus(num_ranks, beside, [&](const Rank& rank) {
+    Exec& exec = rank.exec;
+    const Mesh mesh(rank.world, ParallelConfig{.expert_model_parallel_size = num_ranks});
+    const TokenDispatcher dispatcher(DispatcherKind::kAllToAll, e.num_experts, mesh);
+    const Tensor x = random_tensor({e.tokens, e.hidden}, DType::kBF16, exec);
+    const Tensor probs = random_tensor({e.tokens, e.topk}, DType::kF32, exec);
+    const std::vector<int32_t> chosen =
+        random_experts(e.tokens, e.topk, e.num_experts, 1 + static_cast<uint64_t>(rank.host.rank()));
+    const Tensor experts = exec.from_host(std::span<const int32_t>(chosen), {e.tokens, e.topk});
+    Tape off(exec, {.is_recording = false, .recompute = {}});
+    const double both = milliseconds(rank, [&] {
+      const DispatchedTokens sent = dispatcher.dispatch(off, {x}, {.probs = {probs}, .experts = experts});
+      dispatcher.combine(off, sent.x, sent.plan);
+    });
+
+    std::vector<int64_t> send_rows(static_cast<size_t>(num_ranks)), recv_rows;
+    for (const int32_t expert : chosen)
+      ++send_rows[static_cast<size_t>(expert / (e.num_experts / num_ranks))];
+    const Tensor sent = exec.from_host(std::span<const int64_t>(send_rows), {num_ranks});
+    const Tensor received = exec.empty({num_ranks}, DType::kI64);
+    rank.world.all_to_all(sent, received);
+    recv_rows = to_vector<int64_t>(received);
+    int64_t total = 0;
+    for (const int64_t rows : recv_rows) total += rows;
+    const Tensor out = exec.empty({e.tokens * e.topk, e.hidden}, DType::kBF16);
+    const Tensor in = exec.empty({total, e.hidden}, DType::kBF16);
+    const double bare = milliseconds(rank, [&] {
+      rank.world.all_to_all_v(out, send_rows, in, recv_rows);
+      rank.world.all_to_all_v(in, recv_rows, out, send_rows);
+    });
+    if (rank.host.rank() == 0)
+      result = {.both = both, .bare = bare, .rows_away = e.tokens * e.topk - send_rows[0]};
+  });
+  return result;
+}
+
+void compare_exchanges(int num_ranks) {
+  for (const auto& [topk, num_experts] : std::vector<std::pair<int64_t, int64_t>>{{4, 16}, {8, 256}}) {
+    const Exchange e{.tokens = 8192, .hidden = 4096, .topk = topk, .num_experts = num_experts};
+    for (const BesideTransport beside : {BesideTransport::kCopyEngines, BesideTransport::kNccl}) {
+      const Times t = measure(num_ranks, e, beside);
+      const double bytes = static_cast<double>(t.rows_away * e.hidden * 2);
+      std::printf(
+          "%d GPUs, %ld tokens, hidden %ld, top-%ld of %ld, %s: dispatch + combine %.3f ms, bare all-to-alls "
+          "%.3f ms (%.0f GB/s each way), ratio %.2f\n",
+          num_ranks, e.tokens, e.hidden, e.topk, e.num_experts,
+          beside == BesideTransport::kNccl ? "nccl" : "peers", t.both, t.bare, 2 * bytes / t.bare * 1e-6,
+          t.bare / t.both);
+      std::fflush(stdout);
+    }
+  }
+}
+
+// Router, dispatch, experts and combine one after another with a wait between them, then the whole layer
+// forward and backward without.
+void measure_layer(int num_ranks, BesideTransport beside) {
+  constexpr int64_t kTokens = 16384, kHidden = 2048, kFfn = 768, kExperts = 128, kTopk = 8;
+  on_gpus(num_ranks, beside, [&](const Rank& rank) {
+    Exec& exec = rank.exec;
+    const Mesh mesh(rank.world, ParallelConfig{.expert_model_parallel_size = num_ranks});
+    ParameterStore store;
+    MoeLayer layer({.router = {.name = "router",
+                               .hidden_size = kHidden,
+                               .num_experts = kExperts,
+                               .route = {.topk = kTopk},
+                               .balancing = Router::Balancing::kAuxLoss,
+                               .aux_loss_coeff = 0.001},
+                    .experts = {.name = "experts",
+                                .hidden_size = kHidden,
+                                .ffn_hidden_size = kFfn,
+                                .num_experts = kExperts}},
+                   mesh, store);
+    const Router& router = layer.router();
+    store.materialize(exec, DType::kBF16);
+    store.initialize(exec);
+    store.allocate_gradients(exec);
+    layer.router().allocate_state(exec);
+    const Tensor x = random_tensor({kTokens, kHidden}, DType::kBF16, exec);
+    const Tensor d_y = random_tensor({kTokens, kHidden}, DType::kBF16, exec);
+    const ForwardContext context{.batch = 4};
+    const TokenDispatcher dispatcher(DispatcherKind::kAllToAll, kExperts, mesh);
+    Tape off(exec, {.is_recording = false, .recompute = {}});
+    const Var in{x};
+    RouterResult routed;
+    const double route_ms = milliseconds(rank, [&] { routed = router.forward(off, context, in); });
+    DispatchedTokens sent;
+    const double dispatch_ms = milliseconds(rank, [&] {
+      sent = dispatcher.dispatch(off, in, {.probs = routed.probs, .experts = routed.experts});
+    });
+    Var processed;
+    const double experts_ms = milliseconds(
+        rank, [&] { processed = layer.experts().forward(off, sent.x, sent.probs, sent.offsets); });
+    const double combine_ms = milliseconds(rank, [&] { dispatcher.combine(off, processed, sent.plan); });
+    const double forward_ms = milliseconds(rank, [&] { layer.forward(off, context, in); });
+    const double step_ms = milliseconds(rank, [&] {
+      store.mark_gradients_fresh();
+      Tape tape(exec);
+      const Var y = layer.forward(tape, context, tape.leaf(x));
+      tape.backward(y, d_y);
+    });
+    if (rank.host.rank() != 0) return;
+    const double forward_flops = 2.0 * 3 * kHidden * kFfn * kTopk * kTokens;
+    std::printf(
+        "Qwen3-30B-A3B's layer on %d GPUs, %ld tokens each, %s: router %.3f ms, dispatch %.3f, experts %.3f "
+        "(%.0f TFLOP/s), combine %.3f; forward %.3f ms, forward and backward %.3f ms (%.0f TFLOP/s)\n",
+        num_ranks, kTokens, beside == BesideTransport::kNccl ? "nccl" : "peers", route_ms, dispatch_ms,
+        experts_ms, forward_flops / experts_ms * 1e-9, combine_ms, forward_ms, step_ms,
+        3 * forward_flops / step_ms * 1e-9);
+    std::fflush(stdout);
+  });
+}
+
+}  // namespace
+}  // namespace megalith
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: bench_moe_ranks GPUS [layer]\n");
+    return 2;
+  }
+  try {
+    const int num_ranks = std::atoi(argv[1]);
+    if (argc == 2) {
+      megalith::compare_exchanges(num_ranks);
+    } else {
+      megalith::measure_layer(num_ranks, megalith::BesideTransport::kCopyEngines);
+      if (num_ranks > 1) megalith::measure_layer(num_ranks, megalith::BesideTransport::kNccl);
+    }
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,33 @@
+#pragma once
+// defines: PermuteRowsArgs, permute_rows, combine_rows, row_dots, FillMapArgs, fill_map
+
+#include "megalith/kernels/cpu/row_map.h"
+
+namespace megalith::cuda {
+
+/// out[m] = x[from[m]], zeros where it is -1; strides in elements.
+struct PermuteRowsArgs {
+  DType dtype = DType::kF32;
+  int64_t rows = 0, cols = 0;
+  const int32_t* from = nullptr;
+  const void* x = nullptr;
+  void* out = nullptr;
+  int64_t x_stride = 0, out_stride = 0;
+};
+void permute_rows(const PermuteRowsArgs& args, Exec& exec);
+
+/// As on the CPU, to the same bits.
+void combine_rows(const cpu::CombineRowsArgs& args, Exec& exec);
+void row_dots(const cpu::RowDotsArgs& args, Exec& exec);
+
+/// For each segment s of [first row, first copy, length] and i < length: from[copy + i] = row + i and
+/// to[row + i] = copy + i.
+struct FillMapArgs {
+  int64_t num_segments = 0;
+  const int32_t* segments = nullptr;  // [num_segments, 3]
+  int32_t* from = nullptr;
+  int32_t* to = nullptr;
+};
+void fill_map(const FillMapArgs& args, Exec& exec);
+
+}  // namespace megalith::cuda

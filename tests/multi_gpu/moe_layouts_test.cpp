@@ -1,0 +1,145 @@
+// Mixtures of experts on layouts of GPUs compute what one GPU computes, in f32: losses, norms and gradients
+// of ten steps. The seed and widths leave room between the scores of experts, as in tests/train.
+#include <gtest/gtest.h>
+
+#include "megalith/train/layout_run.h"
+
+#include "tests/multi_gpu/gpu_ranks.h"
+
+namespace megalith {
+namespace {
+
+struct Layout {
+  std::string name;
+  int num_ranks = 1;
+  ParallelConfig parallel;
+  MoeConfig moe;
+};
+
+MoeConfig by_sigmoid() {
+  MoeConfig c;
+  c.num_experts = 8;
+  c.layer_freq = "2";
+  c.ffn_hidden_size = 48;
+  c.shared_expert_intermediate_size = 64;
+  c.router_score_function = "sigmoid";
+  c.router_enable_expert_bias = true;
+  c.router_load_balancing_type = "seq_aux_loss";
+  c.aux_loss_coeff = 0.01;
+  c.z_loss_coeff = 0.001;
+  return c;
+}
+
+MoeConfig by_softmax() {
+  MoeConfig c;
+  c.num_experts = 8;
+  c.layer_freq = "([0]*2+[1]*6)";
+  c.ffn_hidden_size = 48;
+  c.aux_loss_coeff = 0.01;
+  return c;
+}
+
+RunConfig config_of(const MoeConfig& moe) {
+  RunConfig c;
+  c.model.num_layers = 8;
+  c.model.hidden_size = 64;
+  c.model.num_attention_heads = 8;
+  c.model.num_query_groups = 4;
+  c.model.ffn_hidden_size = 96;
+  c.model.vocab_size = 250;
+  c.model.make_vocab_size_divisible_by = 64;
+  c.model.max_position_embeddings = 32;
+  c.model.init_method_std = 0.1;
+  c.model.position_embedding_type = "rope";
+  c.model.normalization = "RMSNorm";
+  c.model.swiglu = true;
+  c.model.add_bias_linear = false;
+  c.model.untie_embeddings_and_output_weights = true;
+  c.model.hidden_dropout = c.model.attention_dropout = 0;
+  c.model.moe = moe;
+  c.data.mock_data = true;
+  c.data.split = "100,0,0";
+  c.data.seq_length = 32;
+  c.optim.lr = 5e-4;
+  c.optim.lr_decay_style = "constant";
+  c.train.train_iters = 100;
+  c.train.micro_batch_size = 1;
+  c.train.global_batch_size = 8;
+  return c;
+}
+
+class GpuMoeLayouts : public testing::TestWithParam<Layout> {};
+
+TEST_P(GpuMoeLayouts, TenStepsEqualOneGpu) {
+  const Layout& layout = GetParam();
+  MG_NEED_GPUS(layout.num_ranks);
+  const RunConfig config = config_of(layout.moe);
+  const LayoutRunner runner(config, {.size = 250, .eod = 249},
+                            {.num_steps = 10, .device = DeviceKind::kCuda});
+  const LayoutRun expected = runner.run({}, 1);
+  EXPECT_LT(expected.losses.back(), expected.losses.front());
+  const LayoutRun actual = runner.run(layout.parallel, layout.num_ranks);
+  const LayoutDeviation deviation = compare_layouts(expected, actual, layout_tolerance(config));
+  EXPECT_TRUE(deviation.is_ok()) << deviation.where << ": " << deviation.worst << ", allowed "
+                                 << deviation.allowed;
+  std::printf("%s: worst %.1e of %.1e allowed\n", layout.name.c_str(), deviation.worst, deviation.allowed);
+}
+
+std::vector<Layout> layouts() {
+  std::vector<Layout> all;
+  const auto add_both = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel,
+                            MoeConfig moe) {
+    for (const std::string dispatcher : {"alltoall", "allgather"}) {
+      moe.token_dispatcher_type = dispatcher;
+      all.push_back(
+          {.name = name + "_" + dispatcher, .num_ranks = num_ranks, .parallel = parallel, .moe = moe});
+    }
+  };
+  const auto ep = [](int64_t size) { return ParallelConfig{.expert_model_parallel_size = size}; };
+  add_both("Ep2", 2, ep(2), by_sigmoid());
+  add_both("Ep2_softmax", 2, ep(2), by_softmax());
+  add_both("Tp2SpEtp2", 2,
+           {.tensor_model_parallel_size = 2, .expert_tensor_parallel_size = 2, .sequence_parallel = true},
+           by_softmax());
+  add_both("Tp2SpEp2Etp1", 2,
+           {.tensor_model_parallel_size = 2,
+            .expert_model_parallel_size = 2,
+            .expert_tensor_parallel_size = 1,
+            .sequence_parallel = true},
+           by_sigmoid());
+  add_both("Dp2Ep1", 2, {}, by_sigmoid());
+  add_both("Ep4", 4, ep(4), by_sigmoid());
+  add_both("Ep2Edp2", 4, ep(2), by_softmax());
+  add_both("Ep2Edp2Zero3", 4,
+           {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim_grads_params"},
+           by_sigmoid());
+  const auto add = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel,
+                       const MoeConfig& moe) {
+    all.push_back({.name = name, .num_ranks = num_ranks, .parallel = parallel, .moe = moe});
+  };
+  add("Ep2Zero1", 2, {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim"},
+      by_softmax());
+  add("Ep2Zero3", 2,
+      {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim_grads_params"},
+      by_sigmoid());
+  for (const std::string kind : {"p2p", "a2a"})
+    add("Ep2Cp2_" + kind, 2,
+        {.context_parallel_size = 2, .expert_model_parallel_size = 2, .cp_comm_type = kind}, by_sigmoid());
+  add("Pp2", 2, {.pipeline_model_parallel_size = 2, .pipeline_schedule = "1f1b"}, by_softmax());
+  for (const std::string schedule : {"1f1b", "zb-v"})
+    add("Ep2Pp2_" + std::string(schedule == "1f1b" ? "1f1b" : "zbv"), 4,
+        {.pipeline_model_parallel_size = 2, .expert_model_parallel_size = 2, .pipeline_schedule = schedule},
+        by_sigmoid());
+  MoeConfig dropping = by_softmax();
+  dropping.expert_capacity_factor = 1.5;
+  add("Ep2_capacity", 2, ep(2), dropping);
+  dropping.pad_expert_input_to_capacity = true;
+  add("Ep2_padded", 2, ep(2), dropping);
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GpuMoeLayouts, testing::ValuesIn(layouts()),
+                         [](const auto& instance) { return instance.param.name; });
+
+}  // namespace
+}  // namespace megalith
