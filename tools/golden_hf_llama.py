@@ -16,11 +16,13 @@ Written for each model: config.json as transformers saves it, logits.npy (every 
 import json
 import pathlib
 import sys
+import tempfile
 
 import numpy as np
+import safetensors.torch
 import torch
 import transformers
-from transformers import GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
+from transformers import GPT2Config, LlamaConfig, MistralConfig, MixtralConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
 
 BATCH, SEQ, STRIDE, SAMPLES = 2, 24, 8, 5
 
@@ -36,6 +38,11 @@ MODELS = {
                               tie_word_embeddings=False),
     "mistral": MistralConfig(**SMALL | dict(num_hidden_layers=1), sliding_window=None, tie_word_embeddings=False),
     "qwen2": Qwen2Config(**SMALL | dict(num_hidden_layers=2), tie_word_embeddings=True),
+    "qwen3": Qwen3Config(**SMALL | dict(num_hidden_layers=1), head_dim=16, tie_word_embeddings=True),
+    "qwen3_moe": Qwen3MoeConfig(**SMALL, head_dim=16, tie_word_embeddings=False, num_experts=6, num_experts_per_tok=2,
+                                moe_intermediate_size=48, mlp_only_layers=[1], norm_topk_prob=False),
+    "mixtral": MixtralConfig(**SMALL | dict(num_hidden_layers=2), tie_word_embeddings=False, num_local_experts=4,
+                             num_experts_per_tok=2, sliding_window=None),
     "gpt2": GPT2Config(vocab_size=320, n_embd=64, n_layer=2, n_head=4, n_positions=128, resid_pdrop=0.0, embd_pdrop=0.0,
                        attn_pdrop=0.0),
 }
@@ -69,21 +76,54 @@ def weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float32)).reshape(shape)
 
 
+def as_stored(name: str, tensor: torch.Tensor, model_type: str) -> list[tuple[str, torch.Tensor]]:
+    """What a parameter is called in a file, where experts lie one by one: names and views."""
+    if model_type == "mixtral":
+        name = name.replace(".mlp.gate.", ".block_sparse_moe.gate.")
+    if ".mlp.experts." not in name:
+        return [(name, tensor)]
+    place, kind = name.replace(".mlp.", ".block_sparse_moe." if model_type == "mixtral" else ".mlp.").rsplit(".", 1)
+    gate, up, down = ("w1", "w3", "w2") if model_type == "mixtral" else ("gate_proj", "up_proj", "down_proj")
+    stored = []
+    for e, matrix in enumerate(tensor):
+        if kind == "down_proj":
+            stored.append((f"{place}.{e}.{down}.weight", matrix))
+        else:
+            half = matrix.shape[0] // 2
+            stored += [(f"{place}.{e}.{gate}.weight", matrix[:half]), (f"{place}.{e}.{up}.weight", matrix[half:])]
+    return stored
+
+
+def check_names(model: transformers.PreTrainedModel, parameters: dict) -> None:
+    """transformers itself writes these names and values."""
+    with tempfile.TemporaryDirectory() as directory:
+        model.save_pretrained(directory)
+        stored = {}
+        for file in pathlib.Path(directory).glob("*.safetensors"):
+            stored |= safetensors.torch.load_file(file)
+    for name, value in stored.items():
+        assert torch.equal(value, parameters[name]), name
+    assert stored.keys() == parameters.keys(), stored.keys() ^ parameters.keys()
+
+
 def golden(config: transformers.PretrainedConfig, out: pathlib.Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     config.architectures = [f"{type(config).__name__.removesuffix('Config')}"
                             f"{'LMHeadModel' if config.model_type == 'gpt2' else 'ForCausalLM'}"]
     config.save_pretrained(out)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
-    parameters = dict(model.named_parameters())
+    named = list(model.named_parameters())
+    parameters = dict(item for name, p in named for item in as_stored(name, p.data, config.model_type))
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weight(name, tuple(parameter.shape)))
+    check_names(model, parameters)
     model.eval()  # no dropout
     tokens = torch.from_numpy((random_words("tokens", BATCH * SEQ) % np.uint64(config.vocab_size)).astype(np.int64))
     tokens = tokens.reshape(BATCH, SEQ)
     result = model(input_ids=tokens, labels=tokens)  # the labels are shifted inside
     result.loss.backward()
+    gradients = dict(item for name, p in named for item in as_stored(name, p.grad, config.model_type))
     logits = result.logits.detach()
     np.save(out / "logits.npy", logits[:, :, ::STRIDE].contiguous().numpy())
 
@@ -100,8 +140,8 @@ def golden(config: transformers.PretrainedConfig, out: pathlib.Path) -> None:
         "logits_norm": float(logits.double().norm()),
         "loss": float(result.loss.detach()),
         "shapes": {name: list(p.shape) for name, p in parameters.items()},
-        "gradient_norms": {name: float(p.grad.double().norm()) for name, p in parameters.items()},
-        "gradient_entries": {name: entries(p.grad) for name, p in parameters.items()},
+        "gradient_norms": {name: float(g.double().norm()) for name, g in gradients.items()},
+        "gradient_entries": {name: entries(g) for name, g in gradients.items()},
     }
     (out / "golden.json").write_text(json.dumps(report, indent=1) + "\n")
     print(f"{out}: loss {report['loss']:.6f}, |logits| {report['logits_norm']:.4f}")

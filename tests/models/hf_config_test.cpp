@@ -74,10 +74,25 @@ TEST_F(HfConfigTest, KnowsTheFamilies) {
   EXPECT_EQ(gpt2.ffn_size(), 256);
   EXPECT_EQ(gpt2.activation(), ActivationKind::kGelu);
   EXPECT_EQ(hf_architecture(gpt2), HfArchitecture::kGpt2);
+  EXPECT_TRUE(read_with("qwen3").qk_layernorm);
+  EXPECT_EQ(read_with("qwen3", {{"head_dim", nullptr}}).head_dim(), 128) << "transformers' default";
+
+  const GptConfig qwen3_moe = read_with("qwen3_moe");
+  EXPECT_EQ(qwen3_moe.moe.layer_freq, "[1,0,1]");
+  EXPECT_EQ(qwen3_moe.moe.num_experts, 6);
+  EXPECT_EQ(qwen3_moe.expert_ffn_size(), 48);
+  EXPECT_TRUE(qwen3_moe.moe.router_pre_softmax);
+  EXPECT_FALSE(read_with("qwen3_moe", {{"norm_topk_prob", true}}).moe.router_pre_softmax);
+  EXPECT_EQ(read_with("qwen3_moe", {{"decoder_sparse_step", 3}}).moe.layer_freq, "[0,0,1]");
+  const GptConfig mixtral = read_with("mixtral");
+  EXPECT_EQ(mixtral.moe.num_experts, 4);
+  EXPECT_EQ(mixtral.expert_ffn_size(), 160);
+  EXPECT_FALSE(mixtral.qk_layernorm);
 }
 
 TEST_F(HfConfigTest, NamesWhatItCannotCompute) {
-  expect_refused("llama", {{"model_type", "mamba"}}, "model_type", "allowed: llama, mistral, qwen2, gpt2");
+  expect_refused("llama", {{"model_type", "mamba"}}, "model_type",
+                 "allowed: llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gpt2");
   expect_refused("llama", {{"hidden_act", "gelu"}}, "hidden_act", "allowed: silu");
   expect_refused("llama", {{"attention_bias", true}}, "mlp_bias", "the same");
   expect_refused("llama", {{"hidden_size", nullptr}}, "hidden_size", "missing");
@@ -92,6 +107,10 @@ TEST_F(HfConfigTest, NamesWhatItCannotCompute) {
   expect_refused("mistral", {{"sliding_window", 64}}, "sliding_window", "max_position_embeddings (128)");
   expect_refused("qwen2", {{"layer_types", {"full_attention", "sliding_attention"}}}, "layer_types",
                  "full_attention");
+  expect_refused("mixtral", {{"sliding_window", 64}}, "sliding_window", "max_position_embeddings (128)");
+  expect_refused("mixtral", {{"router_jitter_noise", 0.1}}, "router_jitter_noise", "allowed: 0");
+  expect_refused("mixtral", {{"num_experts_per_tok", 5}}, "moe_router_topk 5", "num_experts 4");
+  expect_refused("qwen3_moe", {{"mlp_only_layers", 1}}, "mlp_only_layers", "a list of layers");
   expect_refused("gpt2", {{"activation_function", "relu"}}, "activation_function", "gelu_new");
   expect_refused("gpt2", {{"scale_attn_by_inverse_layer_idx", true}}, "scale_attn_by_inverse_layer_idx",
                  "false");
@@ -105,7 +124,7 @@ TEST_F(HfConfigTest, NamesWhatItCannotCompute) {
 }
 
 TEST_F(HfConfigTest, ReadsWhatItWrites) {
-  for (const char* model : {"llama", "llama3_tied", "llama_bias", "mistral", "qwen2", "gpt2"}) {
+  for (const char* model : kHfModels) {
     const GptConfig config = read_with(model, {{"torch_dtype", "bfloat16"}});
     const std::string text = to_hf_config(config, {.bos = 1, .eos = {}});
     EXPECT_EQ(Json::parse(text).at("bos_token_id"), 1);
@@ -117,6 +136,11 @@ TEST_F(HfConfigTest, ReadsWhatItWrites) {
     EXPECT_EQ(again.add_bias_linear, config.add_bias_linear) << model;
     EXPECT_EQ(again.use_rope_scaling, config.use_rope_scaling) << model;
     EXPECT_EQ(again.bf16, config.bf16) << model;
+    EXPECT_EQ(again.qk_layernorm, config.qk_layernorm) << model;
+    EXPECT_EQ(again.moe.num_experts, config.moe.num_experts) << model;
+    EXPECT_EQ(again.moe.router_pre_softmax, config.moe.router_pre_softmax) << model;
+    EXPECT_EQ(again.moe.expert_layers(again.num_layers), config.moe.expert_layers(config.num_layers))
+        << model;
   }
 }
 
@@ -130,6 +154,13 @@ TEST_F(HfConfigTest, NamesModelsThatHuggingFaceDoesNotHave) {
   expect([](GptConfig& c) { c.swiglu = false; }, "swiglu");
   expect([](GptConfig& c) { c.rotary_percent = 0.5; }, "rotary_percent");
   expect([](GptConfig& c) { c.position_embedding_type = "none"; }, "position_embedding_type");
+  expect([](GptConfig& c) { c.qk_layernorm = c.add_qkv_bias = true; }, "add_qkv_bias");
+  config = read_with("mixtral");
+  expect([](GptConfig& c) { c.moe.shared_expert_intermediate_size = 32; }, "moe_shared_expert");
+  expect([](GptConfig& c) { c.moe.router_score_function = "sigmoid"; }, "moe_router_score_function");
+  expect([](GptConfig& c) { c.moe.router_pre_softmax = true; }, "moe_router_pre_softmax");
+  expect([](GptConfig& c) { c.moe.layer_freq = "[0,1]"; }, "moe_layer_freq");
+  expect([](GptConfig& c) { c.moe.expert_capacity_factor = 1; }, "moe_expert_capacity_factor");
   config = read_with("gpt2");
   expect([](GptConfig& c) { c.squared_relu = true; }, "squared_relu");
   expect([](GptConfig& c) { c.num_query_groups = 2; }, "num_query_groups");

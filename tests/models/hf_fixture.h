@@ -1,6 +1,7 @@
 #pragma once
-// defines: HfGolden, load_hf_golden, hf_random_words, hf_weight, HfDirectoryTest
+// defines: kHfModels, HfGolden, load_hf_golden, hf_random_words, hf_weight, HfDirectoryTest
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -17,6 +18,10 @@
 #include "megalith/io/safetensors.h"
 
 namespace megalith {
+
+/// Those of tests/data/hf.
+inline constexpr std::array kHfModels = {"llama", "llama3_tied", "llama_bias", "mistral", "qwen2",
+                                         "qwen3", "qwen3_moe",   "mixtral",    "gpt2"};
 
 /// splitmix64(fnv1a64(name) + i), as tools/golden_hf_llama.py draws them.
 inline std::vector<uint64_t> hf_random_words(std::string_view name, int64_t count) {

@@ -14,7 +14,7 @@ namespace {
 /// Of a tensor as a whole, in f32 on both sides.
 constexpr double kTolerance = 1e-4;
 
-class HfParityTest : public HfDirectoryTest, public testing::WithParamInterface<std::string> {
+class HfParityTest : public HfDirectoryTest, public testing::WithParamInterface<const char*> {
  protected:
   void SetUp() override {
     HfDirectoryTest::SetUp();
@@ -107,8 +107,7 @@ TEST_P(HfParityTest, LossAndGradientsAgreeWithTransformers) {
   EXPECT_EQ(compared, golden_.tensors.size()) << "every weight of the Hugging Face model";
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, HfParityTest,
-                         testing::Values("llama", "llama3_tied", "llama_bias", "mistral", "qwen2", "gpt2"),
+INSTANTIATE_TEST_SUITE_P(Models, HfParityTest, testing::ValuesIn(kHfModels),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

@@ -43,7 +43,7 @@ class HfWeightsTest : public HfDirectoryTest {
 };
 
 TEST_F(HfWeightsTest, ExportReturnsTheImportBitForBit) {
-  for (const char* name : {"llama", "llama3_tied", "llama_bias", "mistral", "qwen2", "gpt2"}) {
+  for (const char* name : kHfModels) {
     SCOPED_TRACE(name);
     const std::filesystem::path directory = make_directory(load_hf_golden(name));
     const auto model = import(directory);
