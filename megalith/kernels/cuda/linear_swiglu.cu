@@ -1,0 +1,188 @@
+#include "megalith/kernels/cuda/device/activation_functions.cuh"
+#include "megalith/kernels/cuda/device/product_tiles.cuh"
+#include "megalith/kernels/cuda/linear_swiglu.h"
+#include "megalith/kernels/cuda/product_maps.h"
+
+namespace megalith::cuda {
+namespace {
+
+__device__ inline float silu(float x) {
+  return evaluate<Bf16, cpu::Activation::kSilu>(x).value;
+}
+
+__device__ inline float2 unpack(uint32_t word) {
+  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&word));
+}
+
+struct SwigluPlaces {
+  Bf16* pre;
+  Bf16* y;
+  int64_t pre_stride, y_stride;
+  int32_t rows, cols;  // of y
+};
+
+// Sums of a tile: 128 columns of the gate, then the 128 of the linear half that belong to them.
+class SwigluRows {
+ public:
+  using Args = SwigluPlaces;
+  static constexpr int kGroups = 2;  // 64 columns of both halves, then the other 64
+
+  __device__ SwigluRows(const Args& to, uint32_t turn_shared) : to_(to), turned_(turn_shared) {
+    tile_.row = to.rows;
+  }
+  __device__ void begin(WarpTile) {}
+  __device__ void take(WarpTile tile, const float (&sums)[128]) {
+    tile_ = tile;
+    turned_.take<0, 2, 1, 3>(sums);
+  }
+  template <int kSlice>
+  __device__ void slice(int group) {
+    if (kSlice == 0 && group == 1) turned_.next();
+    const int32_t row = tile_.row + TurnedRows::row(kSlice);
+    const int32_t col = tile_.col + 64 * group + TurnedRows::col();
+    if (row >= to_.rows || col >= to_.cols) return;
+    const uint4 gate = turned_.get(0, kSlice), linear = turned_.get(1, kSlice);
+    Bf16* pre = to_.pre + row * to_.pre_stride + col;
+    *reinterpret_cast<uint4*>(pre) = gate;
+    *reinterpret_cast<uint4*>(pre + to_.cols) = linear;
+    *reinterpret_cast<uint4*>(to_.y + row * to_.y_stride + col) = {
+        swiglu(gate.x, linear.x), swiglu(gate.y, linear.y), swiglu(gate.z, linear.z),
+        swiglu(gate.w, linear.w)};
+  }
+
+ private:
+  // Two columns.
+  __device__ static uint32_t swiglu(uint32_t gate, uint32_t linear) {
+    const float2 g = unpack(gate), l = unpack(linear);
+    return pack(silu(g.x) * l.x, silu(g.y) * l.y);
+  }
+
+  const Args& to_;
+  TurnedRows turned_;
+  WarpTile tile_;
+};
+
+struct SwigluGradientPlaces {
+  const Bf16* pre;
+  Bf16* d_pre;
+  int64_t pre_stride, d_pre_stride;
+  int32_t rows, cols;  // of the gradient of y
+};
+
+// Sums of a tile: the gradient of y = swiglu(pre). A lane's vectors of pre are on their way four slices
+// ahead.
+class SwigluGradientRows {
+ public:
+  using Args = SwigluGradientPlaces;
+  static constexpr int kGroups = 4;  // the quarters
+
+  __device__ SwigluGradientRows(const Args& to, uint32_t turn_shared) : to_(to), turned_(turn_shared) {
+    tile_.row = to.rows;
+  }
+  __device__ void begin(WarpTile tile) { next_tile_ = tile; }
+  __device__ void take(WarpTile tile, const float (&sums)[128]) {
+    tile_ = tile;
+    turned_.take<0, 1, 2, 3>(sums);
+  }
+  template <int kSlice>
+  __device__ void slice(int quarter) {
+    if (kSlice == 0 && quarter == kGroups / 2) turned_.next();
+    const uint4 d_y = turned_.get(quarter % 2, kSlice);
+    uint4 &gate = gate_[kSlice], &linear = linear_[kSlice], d_gate, d_linear;
+    differentiate(gate.x, linear.x, d_y.x, d_gate.x, d_linear.x);
+    differentiate(gate.y, linear.y, d_y.y, d_gate.y, d_linear.y);
+    differentiate(gate.z, linear.z, d_y.z, d_gate.z, d_linear.z);
+    differentiate(gate.w, linear.w, d_y.w, d_gate.w, d_linear.w);
+    const WarpTile place = place_of<kSlice>(tile_, quarter);
+    if (place.row < to_.rows && place.col < to_.cols) {
+      Bf16* out = to_.d_pre + place.row * to_.d_pre_stride + place.col;
+      *reinterpret_cast<uint4*>(out) = d_gate;
+      *reinterpret_cast<uint4*>(out + to_.cols) = d_linear;
+    }
+    const bool is_last = quarter + 1 == kGroups;
+    const WarpTile next = place_of<kSlice>(is_last ? next_tile_ : tile_, is_last ? 0 : quarter + 1);
+    if (next.row < to_.rows && next.col < to_.cols) {
+      const Bf16* from = to_.pre + next.row * to_.pre_stride + next.col;
+      gate = *reinterpret_cast<const uint4*>(from);
+      linear = *reinterpret_cast<const uint4*>(from + to_.cols);
+    }
+  }
+
+ private:
+  template <int kSlice>
+  __device__ static WarpTile place_of(WarpTile tile, int quarter) {
+    return {tile.row + TurnedRows::row(kSlice), tile.col + 64 * quarter + TurnedRows::col()};
+  }
+  // Two columns.
+  __device__ static void differentiate(uint32_t gate, uint32_t linear, uint32_t d_y, uint32_t& d_gate,
+                                       uint32_t& d_linear) {
+    const float2 g = unpack(gate), l = unpack(linear), d = unpack(d_y);
+    const auto first = evaluate<Bf16, cpu::Activation::kSilu>(g.x);
+    const auto second = evaluate<Bf16, cpu::Activation::kSilu>(g.y);
+    d_gate = pack(d.x * l.x * first.slope, d.y * l.y * second.slope);
+    d_linear = pack(d.x * first.value, d.y * second.value);
+  }
+
+  const Args& to_;
+  TurnedRows turned_;
+  WarpTile tile_, next_tile_;
+  uint4 gate_[4] = {}, linear_[4] = {};
+};
+
+// Smaller products fill the multiprocessors better in smaller tiles.
+bool has_tiles_for_all(int64_t rows, int64_t tiles_across, Exec& exec) {
+  return ceil_div<int64_t>(rows, kTileRows) * tiles_across >= 2 * exec.cuda().limits().sm_count;
+}
+
+bool is_hopper(Exec& exec) {
+  return exec.cuda().limits().arch == 90;
+}
+
+}  // namespace
+
+bool takes_linear_swiglu(const LinearSwigluArgs& a, Exec& exec) {
+  return a.dtype == DType::kBF16 && is_hopper(exec) && a.hidden > 0 && a.hidden % 8 == 0 &&
+         has_tiles_for_all(a.tokens, ceil_div<int64_t>(a.ffn, kTileCols / 2), exec) &&
+         vectors_fit(8, 2, a.ffn, {a.x_stride, a.weight_stride, a.pre_stride, a.y_stride},
+                     {a.x, a.weight, a.pre, a.y});
+}
+
+void linear_swiglu(const LinearSwigluArgs& a, Exec& exec) {
+  const ProductOperands operands{.a = sum_major_map(a.x, a.tokens, a.hidden, a.x_stride, exec),
+                                 .b = sum_major_map(a.weight, a.ffn, a.hidden, a.weight_stride, exec, 2),
+                                 .rows = narrow<int32_t>(a.tokens),
+                                 .cols = narrow<int32_t>(a.ffn),
+                                 .terms = narrow<int32_t>(a.hidden),
+                                 .b_has_halves = true};
+  const SwigluPlaces to{.pre = static_cast<Bf16*>(a.pre),
+                        .y = static_cast<Bf16*>(a.y),
+                        .pre_stride = a.pre_stride,
+                        .y_stride = a.y_stride,
+                        .rows = operands.rows,
+                        .cols = operands.cols};
+  launch_product<RowsAlong::kSum, RowsAlong::kSum, SwigluRows>(operands, to, exec);
+}
+
+bool takes_swiglu_linear_backward_input(const SwigluLinearBackwardArgs& a, Exec& exec) {
+  return a.dtype == DType::kBF16 && is_hopper(exec) && a.hidden > 0 && a.hidden % 8 == 0 &&
+         has_tiles_for_all(a.tokens, ceil_div<int64_t>(a.ffn, kTileCols), exec) &&
+         vectors_fit(8, 2, a.ffn, {a.d_out_stride, a.weight_stride, a.pre_stride, a.d_pre_stride},
+                     {a.d_out, a.weight, a.pre, a.d_pre});
+}
+
+void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& a, Exec& exec) {
+  const ProductOperands operands{.a = sum_major_map(a.d_out, a.tokens, a.hidden, a.d_out_stride, exec),
+                                 .b = result_major_map(a.weight, a.hidden, a.ffn, a.weight_stride, exec),
+                                 .rows = narrow<int32_t>(a.tokens),
+                                 .cols = narrow<int32_t>(a.ffn),
+                                 .terms = narrow<int32_t>(a.hidden)};
+  const SwigluGradientPlaces to{.pre = static_cast<const Bf16*>(a.pre),
+                                .d_pre = static_cast<Bf16*>(a.d_pre),
+                                .pre_stride = a.pre_stride,
+                                .d_pre_stride = a.d_pre_stride,
+                                .rows = operands.rows,
+                                .cols = operands.cols};
+  launch_product<RowsAlong::kSum, RowsAlong::kResult, SwigluGradientRows>(operands, to, exec);
+}
+
+}  // namespace megalith::cuda
