@@ -61,13 +61,19 @@ cpu::AttentionProblem checked(const char* op, const AttentionArgs& args) {
              args.lse.shape().str(), name_of(lse_dtype), lse.str());
     problem.lse = args.lse.raw();
   }
-  if (args.first_key.defined()) {
-    MG_CHECK(args.first_key.shape() == (Shape{q[0], q[1]}) && (q[1] <= 1 || args.first_key.stride(1) == 1),
-             "{}: first_key of shape {} for {} sequences of {} queries", op, args.first_key.shape().str(),
-             q[0], q[1]);
-    problem.first_key = args.first_key.data<int32_t>();
-    problem.first_key_batch_stride = args.first_key.stride(0);
-  }
+  const auto key_limits = [&](const Tensor& limits, const char* name) -> cpu::KeyLimits {
+    if (!limits.defined()) return {};
+    MG_CHECK(limits.shape() == (Shape{q[0], q[1]}) && (q[1] <= 1 || limits.stride(1) == 1),
+             "{}: {} of shape {} for {} sequences of {} queries", op, name, limits.shape().str(), q[0], q[1]);
+    return {limits.data<int32_t>(), limits.stride(0)};
+  };
+  problem.first_key = key_limits(args.first_key, "first_key");
+  problem.end_key = key_limits(args.end_key, "end_key");
+  MG_CHECK(!args.end_key.defined() || !args.is_causal, "{}: end_key takes the place of is_causal", op);
+  MG_CHECK(args.key_gap >= 0, "{}: key_gap {}; allowed: from 0", op, args.key_gap);
+  problem.key_gap = args.key_gap;
+  // One that reaches the first key from the last query is none.
+  if (args.window >= 0 && args.window < keys - 1 + args.key_gap) problem.window = args.window;
   if (args.num_keys.defined()) {
     MG_CHECK(args.num_keys.numel() == 1 && args.dropout == 0,
              "{}: num_keys is one number, and takes no dropout", op);

@@ -8,17 +8,22 @@ namespace megalith {
 /// Scaled dot-product attention in blocks with an online softmax (FlashAttention-2, Dao 2023, algorithm 1):
 /// no S x S buffer. Grouped-query: N query heads share K key/value heads, head n reads head n / (N / K). q,
 /// k, v, out: f64, f32 or bf16, rows of D contiguous, other dimensions strided (slices of the fused QKV rows
-/// are fine). Query i of a sequence stands at key position i + (S_kv - S): with a KV cache the queries are
-/// the last ones.
+/// are fine). Query i of a sequence stands at key position i + (S_kv - S) + key_gap: with a KV cache the
+/// queries are the last ones. What a query sees is all that the masks below leave it; one that sees nothing
+/// has out 0 and lse -inf.
 struct AttentionArgs {
   Tensor q;  // [B, S, N, D]
   Tensor k;  // [B, S_kv, K, D]
   Tensor v;  // [B, S_kv, K, D]
   double scale = 1;
-  bool is_causal = true;
+  bool is_causal = true;  ///< no key behind the query's place
+  int64_t window = -1;    ///< and at most as many before it (sliding-window attention); -1: any number
+  int64_t key_gap = 0;  ///< keys of the sequence that are not here, between the last of these and the queries
   /// First key that a query may see, per query: i32 [B, S], or undefined for 0 (documents packed into one row
   /// do not see each other).
   Tensor first_key;
+  /// One past the last key that a query may see, where is_causal does not say it: i32 [B, S], at most S_kv.
+  Tensor end_key = {};
   /// How many of the S_kv keys there are by now, on the device: i32 [1], or undefined for all. A decode step
   /// is captured once and replayed while the sequence grows. Forward only.
   Tensor num_keys;

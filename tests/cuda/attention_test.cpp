@@ -17,16 +17,19 @@ namespace {
 
 using namespace conformance;
 
-enum class Mask { kNone, kCausal, kDocuments };
+enum class Mask { kNone, kCausal, kDocuments, kLimits };
 
 struct Case {
   int64_t batch, queries, keys, heads, kv_heads, head_dim;
   Mask mask = Mask::kCausal;
   double dropout = 0;
+  int64_t window = -1;
+  int64_t key_gap = 0;
 
   std::string name() const {
-    return fmt::format("[B {}, S {} of {}, N {} of {}, D {}], mask {}, dropout {}", batch, queries, keys,
-                       heads, kv_heads, head_dim, static_cast<int>(mask), dropout);
+    return fmt::format("[B {}, S {} of {}, N {} of {}, D {}], mask {}, dropout {}, window {}, gap {}", batch,
+                       queries, keys, heads, kv_heads, head_dim, static_cast<int>(mask), dropout, window,
+                       key_gap);
   }
   Shape q_shape() const { return {batch, queries, heads, head_dim}; }
   Shape kv_shape() const { return {batch, keys, kv_heads, head_dim}; }
@@ -36,9 +39,17 @@ struct Case {
     for (int64_t b = 0; b < batch; ++b) {
       for (int64_t i = 0; i < queries; ++i) {
         const int64_t start = (i + keys - queries + b) / kDocumentLength * kDocumentLength - b;
-        values.push_back(static_cast<int32_t>(std::max<int64_t>(0, start)));
+        const int64_t first = mask == Mask::kLimits ? (3 * i + b) % keys : std::max<int64_t>(0, start);
+        values.push_back(static_cast<int32_t>(first));
       }
     }
+    return values;
+  }
+  std::vector<int32_t> end_keys() const {
+    std::vector<int32_t> values = first_keys();
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] =
+          i % 5 == 4 ? 0 : std::min(static_cast<int32_t>(keys), values[i] + 1 + static_cast<int32_t>(i % 90));
     return values;
   }
 };
@@ -98,14 +109,18 @@ Pair make_pair(const Case& c, DType dtype, Exec& cpu, Exec& gpu, const OnGpu& on
                     .k = heads.k,
                     .v = heads.v,
                     .scale = 1 / std::sqrt(static_cast<double>(c.head_dim)),
-                    .is_causal = c.mask != Mask::kNone,
+                    .is_causal = c.mask == Mask::kCausal || c.mask == Mask::kDocuments,
+                    .window = c.window,
+                    .key_gap = c.key_gap,
                     .dropout = c.dropout,
                     .rng = exec.rng().fold("attention test")};
     args.d_q = gradients.q;
     args.d_k = gradients.k;
     args.d_v = gradients.v;
-    if (c.mask == Mask::kDocuments)
+    if (c.mask == Mask::kDocuments || c.mask == Mask::kLimits)
       args.forward.first_key = exec.from_host<int32_t>(c.first_keys(), {c.batch, c.queries});
+    if (c.mask == Mask::kLimits)
+      args.forward.end_key = exec.from_host<int32_t>(c.end_keys(), {c.batch, c.queries});
   };
   const auto zeros = [&](const Shape& shape, uint64_t) { return cpu.zeros(shape, DType::kF64); };
   fill(pair.cpu, cpu, make_heads(c, exact), make_heads(c, zeros));
@@ -164,6 +179,16 @@ const Case kCases[] = {
     {1, 3, 9, 4, 2, 16},
     {1, 1, 1, 1, 1, 8},
     {0, 5, 5, 2, 1, 8},
+    {2, 300, 300, 2, 1, 64, Mask::kLimits},
+    {1, 70, 290, 2, 2, 128, Mask::kLimits, 0.25},
+    {2, 3, 300, 2, 1, 64, Mask::kLimits},
+    {2, 333, 333, 2, 1, 64, Mask::kCausal, 0, 40},
+    {1, 1024, 1024, 4, 2, 128, Mask::kCausal, 0, 255},
+    {1, 256, 512, 2, 1, 128, Mask::kCausal, 0, 100},
+    {1, 333, 333, 2, 1, 64, Mask::kDocuments, 0.25, 10},
+    {2, 1, 600, 4, 2, 64, Mask::kCausal, 0, 70},
+    {1, 100, 100, 2, 1, 64, Mask::kCausal, 0, 120, 100},
+    {1, 100, 100, 2, 1, 64, Mask::kNone, 0, -1, 100},
 };
 
 TEST_F(CudaAttention, MatchesTheCpu) {

@@ -30,13 +30,17 @@ TEST(AttentionChoice, TensorCoresForHalfTypes) {
     EXPECT_EQ(chosen([&](AttentionDesc& d) { d.dtype = DType::kF16; }), AttentionKernel::kCudnn);
     EXPECT_EQ(chosen([&](AttentionDesc& d) { d.is_causal = false; }), AttentionKernel::kCudnn);
     EXPECT_EQ(chosen([&](AttentionDesc& d) { d.queries = 100; }), AttentionKernel::kCudnn);
+    EXPECT_EQ(chosen([&](AttentionDesc& d) { d.has_window = true; }), AttentionKernel::kCudnn);
   }
 }
 
 TEST(AttentionChoice, TiledWhereCudnnDoesNotCompute) {
   EXPECT_EQ(chosen([](AttentionDesc& d) { d.dtype = DType::kF32; }), AttentionKernel::kTiled);
   EXPECT_EQ(chosen([](AttentionDesc& d) { d.has_dropout = true; }), AttentionKernel::kTiled);
-  EXPECT_EQ(chosen([](AttentionDesc& d) { d.has_first_key = true; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([](AttentionDesc& d) { d.has_key_limits = true; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([](AttentionDesc& d) { d.has_key_gap = true; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([](AttentionDesc& d) { d.has_window = true, d.is_causal = false; }),
+            AttentionKernel::kTiled);
   EXPECT_EQ(chosen([](AttentionDesc& d) { d.is_aligned = false; }), AttentionKernel::kTiled);
   EXPECT_EQ(chosen([](AttentionDesc& d) { d.head_dim = 16; }), AttentionKernel::kTiled);
 }
@@ -45,7 +49,7 @@ TEST(AttentionChoice, DecodeForFewQueries) {
   const auto few = [](AttentionDesc& d) { d.queries = 1; };
   EXPECT_EQ(chosen(few), AttentionKernel::kDecode);
   EXPECT_EQ(chosen([&](AttentionDesc& d) { few(d), d.dtype = DType::kF32; }), AttentionKernel::kDecode);
-  EXPECT_EQ(chosen([&](AttentionDesc& d) { few(d), d.has_first_key = true; }), AttentionKernel::kDecode);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { few(d), d.has_key_limits = true; }), AttentionKernel::kDecode);
   EXPECT_EQ(chosen([&](AttentionDesc& d) { few(d), d.has_dropout = true; }), AttentionKernel::kTiled);
   EXPECT_EQ(chosen([&](AttentionDesc& d) { few(d), d.is_aligned = false; }), AttentionKernel::kTiled);
   EXPECT_NE(chosen([&](AttentionDesc& d) { few(d), d.is_backward = true; }), AttentionKernel::kDecode);

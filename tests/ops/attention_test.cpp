@@ -13,25 +13,44 @@ namespace {
 
 using namespace conformance;
 
-enum class Mask { kNone, kCausal, kDocuments };
+/// kLimits: a first and a last key for each query, as ranks that share a packed row see it.
+enum class Mask { kNone, kCausal, kDocuments, kLimits };
 
 struct Case {
   int64_t batch, queries, keys, heads, kv_heads, head_dim;
   Mask mask = Mask::kCausal;
   double dropout = 0;
+  int64_t window = -1;
+  int64_t key_gap = 0;
 
   std::string name() const {
-    return fmt::format("[B {}, S {} of {}, N {} of {}, D {}], mask {}, dropout {}", batch, queries, keys,
-                       heads, kv_heads, head_dim, static_cast<int>(mask), dropout);
+    return fmt::format("[B {}, S {} of {}, N {} of {}, D {}], mask {}, dropout {}, window {}, gap {}", batch,
+                       queries, keys, heads, kv_heads, head_dim, static_cast<int>(mask), dropout, window,
+                       key_gap);
   }
   Shape q_shape() const { return {batch, queries, heads, head_dim}; }
   Shape kv_shape() const { return {batch, keys, kv_heads, head_dim}; }
+  int64_t place(int64_t query) const { return query + keys - queries + key_gap; }
   int64_t first_key(int64_t b, int64_t query) const {
     constexpr int64_t kDocumentLength = 23;
-    const int64_t position = query + keys - queries;
+    if (mask == Mask::kLimits) return (3 * query + b) % keys;
     return mask == Mask::kDocuments
-               ? std::max<int64_t>(0, (position + b) / kDocumentLength * kDocumentLength - b)
+               ? std::max<int64_t>(0, (place(query) + b) / kDocumentLength * kDocumentLength - b)
                : 0;
+  }
+  // Every fifth query sees nothing.
+  int64_t end_key(int64_t b, int64_t query) const {
+    return query % 5 == 4 ? 0 : std::min(keys, first_key(b, query) + 1 + query % 90);
+  }
+  struct Keys {
+    int64_t begin, end;
+  };
+  Keys visible(int64_t b, int64_t query) const {
+    Keys seen{first_key(b, query), keys};
+    if (mask == Mask::kCausal || mask == Mask::kDocuments) seen.end = std::min(keys, place(query) + 1);
+    if (mask == Mask::kLimits) seen.end = end_key(b, query);
+    if (window >= 0) seen.begin = std::max(seen.begin, place(query) - window);
+    return seen;
   }
 };
 
@@ -82,8 +101,7 @@ Results reference(const Case& c, const AttentionArgs& args, const Tensor& d_out_
     for (int64_t n = 0; n < c.heads; ++n) {
       const int64_t kv = n / (c.heads / c.kv_heads);
       for (int64_t i = 0; i < c.queries; ++i) {
-        const int64_t begin = c.first_key(b, i);
-        const int64_t end = c.mask == Mask::kNone ? c.keys : i + c.keys - c.queries + 1;
+        const auto [begin, end] = c.visible(b, i);
         double total = 0;
         for (int64_t j = begin; j < end; ++j)
           total += std::exp(args.scale * dot(q.at(b, i, n), k.at(b, j, kv), c.head_dim));
@@ -116,7 +134,9 @@ Results reference(const Case& c, const AttentionArgs& args, const Tensor& d_out_
 // q, k and v as slices of fused rows [B, S, N + 2 K, D] where their lengths allow it.
 AttentionArgs make_args(const Case& c, DType dtype, Exec& exec) {
   AttentionArgs args{.scale = 1 / std::sqrt(static_cast<double>(c.head_dim)),
-                     .is_causal = c.mask != Mask::kNone};
+                     .is_causal = c.mask == Mask::kCausal || c.mask == Mask::kDocuments,
+                     .window = c.window,
+                     .key_gap = c.key_gap};
   if (c.queries == c.keys) {
     const Tensor fused =
         random_tensor(exec, {c.batch, c.queries, c.heads + 2 * c.kv_heads, c.head_dim}, dtype, 1);
@@ -128,12 +148,14 @@ AttentionArgs make_args(const Case& c, DType dtype, Exec& exec) {
     args.k = random_tensor(exec, c.kv_shape(), dtype, 2);
     args.v = random_tensor(exec, c.kv_shape(), dtype, 3);
   }
-  if (c.mask == Mask::kDocuments) {
-    std::vector<int32_t> first_keys;
+  const auto limits = [&](int64_t (Case::*of)(int64_t, int64_t) const) {
+    std::vector<int32_t> values;
     for (int64_t b = 0; b < c.batch; ++b)
-      for (int64_t i = 0; i < c.queries; ++i) first_keys.push_back(static_cast<int32_t>(c.first_key(b, i)));
-    args.first_key = exec.from_host<int32_t>(first_keys, {c.batch, c.queries});
-  }
+      for (int64_t i = 0; i < c.queries; ++i) values.push_back(static_cast<int32_t>((c.*of)(b, i)));
+    return exec.from_host<int32_t>(values, {c.batch, c.queries});
+  };
+  if (c.mask == Mask::kDocuments || c.mask == Mask::kLimits) args.first_key = limits(&Case::first_key);
+  if (c.mask == Mask::kLimits) args.end_key = limits(&Case::end_key);
   args.dropout = c.dropout;
   args.rng = exec.rng().fold("attention test");
   args.out = poisoned_tensor(exec, c.q_shape(), dtype);
@@ -169,6 +191,16 @@ const Case kCases[] = {
     {1, 3, 9, 4, 2, 16},
     {1, 1, 1, 1, 1, 1},
     {0, 5, 5, 2, 1, 8},
+    {2, 150, 270, 2, 1, 8, Mask::kLimits},
+    {1, 40, 290, 2, 2, 8, Mask::kLimits, 0.25},
+    {2, 3, 300, 2, 1, 16, Mask::kLimits},
+    {1, 290, 290, 2, 1, 8, Mask::kCausal, 0, 40},
+    {1, 70, 290, 1, 1, 8, Mask::kDocuments, 0.25, 10},
+    {1, 35, 300, 2, 1, 8, Mask::kCausal, 0, 0},
+    {2, 1, 600, 4, 2, 8, Mask::kCausal, 0, 70},
+    {1, 50, 50, 2, 1, 8, Mask::kCausal, 0, 60, 50},
+    {1, 50, 50, 2, 1, 8, Mask::kCausal, 0, 10, 50},
+    {1, 40, 40, 2, 1, 8, Mask::kNone, 0, 30, 0},
 };
 
 TEST(Attention, MatchesTheDefinition) {

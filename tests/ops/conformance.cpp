@@ -178,7 +178,8 @@ void expect_close(const Tensor& actual, const std::vector<double>& expected, Tol
   size_t num_wrong = 0;
   for (size_t i = 0; i < values.size(); ++i) {
     const double allowed = tolerance.relative * std::abs(expected[i]) + tolerance.absolute;
-    const bool is_right = std::abs(values[i] - expected[i]) <= allowed;
+    const bool is_right =
+        std::isinf(expected[i]) ? values[i] == expected[i] : std::abs(values[i] - expected[i]) <= allowed;
     if (is_right || ++num_wrong > 3) continue;
     ADD_FAILURE() << what << "[" << i << "] of " << actual.shape().str() << " is " << values[i] << ", not "
                   << expected[i] << " +- " << allowed;

@@ -23,6 +23,7 @@ AttentionArgs make_args(const Tensor& qkv, const AttentionOptions& options, cons
           .k = heads.k,
           .v = heads.v,
           .scale = options.scale,
+          .window = options.window,
           .first_key = options.first_key,
           .dropout = options.dropout,
           .rng = options.rng,

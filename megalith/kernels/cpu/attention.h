@@ -1,6 +1,6 @@
 #pragma once
-// defines: HeadRows, AttentionProblem, AttentionGradients, attention, attention_backward; the block sizes of
-// the kernels
+// defines: HeadRows, KeyLimits, AttentionProblem, AttentionGradients, attention, attention_backward; the
+// block sizes of the kernels
 
 #include "megalith/core/dtype.h"
 #include "megalith/kernels/cpu/isa_dispatch.h"
@@ -18,16 +18,23 @@ struct HeadRows {
   int64_t batch_stride = 0, token_stride = 0, head_stride = 0;
 };
 
-/// See ops/attention.h. Query i stands at key position i + keys - queries.
+/// A key for each query, [batch, queries], or nothing.
+struct KeyLimits {
+  const int32_t* data = nullptr;
+  int64_t batch_stride = 0;
+};
+
+/// See ops/attention.h. Query i stands at key position i + keys - queries + key_gap.
 struct AttentionProblem {
   DType dtype;
   int64_t batch, queries, keys, heads, kv_heads, head_dim;
   double scale;
   bool is_causal;
   HeadRows q, k, v, out;
-  void* lse = nullptr;                 // [batch, heads, queries] of accumulate_t, or null
-  const int32_t* first_key = nullptr;  // [batch, queries] or null
-  int64_t first_key_batch_stride = 0;
+  void* lse = nullptr;  // [batch, heads, queries] of accumulate_t, or null
+  KeyLimits first_key, end_key;
+  int64_t window = -1;  // -1: none
+  int64_t key_gap = 0;
   const int32_t* num_keys = nullptr;  // for the GPU: [1] there, at most keys; or null
   /// A weight is kept where the upper 24 bits of its random word reach the threshold. The word of (b, n, i,
   /// j) is RngKey::bits(((b * heads + n) * queries + i) * round_up(keys, 4) + j).

@@ -48,8 +48,13 @@ struct Visible {
 
 [[gnu::always_inline]] static inline Visible visible_keys(const AttentionProblem& p, int64_t b,
                                                           int64_t query) {
-  const int64_t first = p.first_key == nullptr ? 0 : p.first_key[b * p.first_key_batch_stride + query];
-  return {larger(first, 0), p.is_causal ? query + p.keys - p.queries + 1 : p.keys};
+  const int64_t place = query + p.keys - p.queries + p.key_gap;
+  int64_t begin = 0, end = p.is_causal ? smaller(place + 1, p.keys) : p.keys;
+  if (p.first_key.data != nullptr)
+    begin = larger(begin, p.first_key.data[b * p.first_key.batch_stride + query]);
+  if (p.window >= 0) begin = larger(begin, place - p.window);
+  if (p.end_key.data != nullptr) end = smaller(end, p.end_key.data[b * p.end_key.batch_stride + query]);
+  return {begin, end};
 }
 
 /// Rows [begin, begin + count) times `scale` as [padded_count, width], filled up with zeros.

@@ -15,7 +15,9 @@ struct AttentionDesc {
   DType dtype = DType::kBF16;
   int64_t batch = 0, queries = 0, keys = 0, heads = 0, kv_heads = 0, head_dim = 0;
   bool is_causal = true;
-  bool has_first_key = false;
+  bool has_window = false;
+  bool has_key_gap = false;     ///< the queries are not at the end of the keys
+  bool has_key_limits = false;  ///< each query has its own first or last key
   bool has_num_keys = false;
   bool has_dropout = false;
   bool is_backward = false;
@@ -23,9 +25,10 @@ struct AttentionDesc {
   bool is_aligned = false;
 
   std::string str() const {
-    return fmt::format("{} {} B {} S {} of {} N {} of {} D {}{}{}{}{}", is_backward ? "backward" : "forward",
-                       name_of(dtype), batch, queries, keys, heads, kv_heads, head_dim,
-                       is_causal ? " causal" : "", has_first_key ? " documents" : "",
+    return fmt::format("{} {} B {} S {} of {} N {} of {} D {}{}{}{}{}{}{}",
+                       is_backward ? "backward" : "forward", name_of(dtype), batch, queries, keys, heads,
+                       kv_heads, head_dim, is_causal ? " causal" : "", has_window ? " window" : "",
+                       has_key_gap ? " gap" : "", has_key_limits ? " documents" : "",
                        has_dropout ? " dropout" : "", is_aligned ? "" : " unaligned");
   }
 };
@@ -58,8 +61,11 @@ inline AttentionChoice choose_attention_kernel(const AttentionDesc& desc) {
     return {AttentionKernel::kDecode, "few queries: reading the keys is all the work"};
   if (!is_half) return {AttentionKernel::kTiled, "f32 throughout"};
   if (desc.has_dropout) return {AttentionKernel::kTiled, "dropout draws our own random words"};
-  if (desc.has_first_key)
-    return {AttentionKernel::kTiled, "the first visible key differs from query to query"};
+  if (desc.has_key_limits) return {AttentionKernel::kTiled, "the visible keys differ from query to query"};
+  if (desc.has_key_gap && (desc.is_causal || desc.has_window))
+    return {AttentionKernel::kTiled, "keys between these and the queries are elsewhere"};
+  if (desc.has_window && !desc.is_causal)
+    return {AttentionKernel::kTiled, "a window that is open behind the query"};
   if (desc.has_num_keys) return {AttentionKernel::kTiled, "the number of keys is on the device"};
   if (!desc.is_aligned) return {AttentionKernel::kTiled, "rows are not whole 16-byte words"};
   if (desc.head_dim < 32) return {AttentionKernel::kTiled, "heads too small for cuDNN"};

@@ -110,7 +110,8 @@ __global__ void __launch_bounds__(Tile::kThreads) key_kernel(AttentionView a, At
   Tile::load(s.k, head_base<T>(a.k, b, kv_head), a.k.token_stride, key, a.keys, a.head_dim, a.is_aligned);
   Tile::load(s.v, head_base<T>(a.v, b, kv_head), a.v.token_stride, key, a.keys, a.head_dim, a.is_aligned);
   float d_k[kOwn][Tile::kOwnColumns] = {}, d_v[kOwn][Tile::kOwnColumns] = {};
-  const int first_query = a.is_causal ? max(0, key - (a.keys - a.queries)) / Tile::kRows * Tile::kRows : 0;
+  const int first_seer = a.is_causal ? max(0, key - (a.keys - a.queries) - a.key_gap) : 0;
+  const int first_query = first_seer / Tile::kRows * Tile::kRows;
   for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
     for (int first = first_query; first < a.queries; first += Tile::kRows) {
       __syncthreads();
@@ -156,7 +157,7 @@ __global__ void __launch_bounds__(Tile::kThreads) query_kernel(AttentionView a, 
   load_query_rows<Tile>(a, g, b, head, first, 0, a.keys, s);
   float d_q[kOwn][Tile::kOwnColumns] = {};
   const int last_query = min(first + Tile::kRows, a.queries) - 1;
-  const int end = a.is_causal ? last_query + a.keys - a.queries + 1 : a.keys;
+  const int end = a.is_causal ? min(last_query + a.keys - a.queries + a.key_gap + 1, a.keys) : a.keys;
   for (int key = 0; key < end; key += Tile::kRows) {
     const int row = static_cast<int>(threadIdx.x);
     const bool is_seen = row < Tile::kRows && max(s.begin[row], key) < min(s.end[row], key + Tile::kRows);

@@ -18,12 +18,12 @@ __global__ void __launch_bounds__(Tile::kThreads) forward_kernel(AttentionView a
   float* q = shared;
   float* key_value = q + Tile::kFloats;
   float* weights = key_value + Tile::kFloats;
-  __shared__ int first_visible;
+  __shared__ int first_visible, last_visible;
   // The last query blocks see the most keys under a causal mask: first, so that blocks end together.
   const int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * Tile::kRows;
   const int head = static_cast<int>(blockIdx.y), b = static_cast<int>(blockIdx.z);
   const int kv_head = head / (a.heads / a.kv_heads);
-  if (threadIdx.x == 0) first_visible = a.keys;
+  if (threadIdx.x == 0) first_visible = a.keys, last_visible = 0;
   __syncthreads();
 
   VisibleKeys visible[kOwn];
@@ -32,14 +32,16 @@ __global__ void __launch_bounds__(Tile::kThreads) forward_kernel(AttentionView a
     visible[i] = visible_keys(a, b, first + Tile::ty() * kOwn + i);
     largest[i] = -INFINITY;
     total[i] = 0;
-    if (Tile::tx() == 0 && visible[i].begin < visible[i].end) atomicMin(&first_visible, visible[i].begin);
+    if (Tile::tx() == 0 && visible[i].begin < visible[i].end) {
+      atomicMin(&first_visible, visible[i].begin);
+      atomicMax(&last_visible, visible[i].end);
+    }
   }
-  const int last_query = min(first + Tile::kRows, a.queries) - 1;
-  const int end = a.is_causal ? last_query + a.keys - a.queries + 1 : a.keys;
   Tile::load(q, head_base<T>(a.q, b, head), a.q.token_stride, first, a.queries, a.head_dim, a.is_aligned);
   __syncthreads();
 
   const float scale = a.scale * kLog2E;
+  const int end = last_visible;
   for (int key = first_visible / Tile::kRows * Tile::kRows; key < end; key += Tile::kRows) {
     __syncthreads();
     Tile::load(key_value, head_base<T>(a.k, b, kv_head), a.k.token_stride, key, a.keys, a.head_dim,

@@ -1,6 +1,6 @@
 #pragma once
-// defines: cuda::HeadView, cuda::AttentionView, cuda::AttentionGradientView, cuda::ElementKind
-// Plain data that host code and device code both read.
+// defines: cuda::HeadView, cuda::KeyLimitView, cuda::AttentionView, cuda::AttentionGradientView,
+// cuda::ElementKind Plain data that host code and device code both read.
 
 #include <cstdint>
 
@@ -15,7 +15,13 @@ struct HeadView {
   int64_t batch_stride = 0, token_stride = 0, head_stride = 0;
 };
 
-/// ops/attention.h for the kernels. Query i stands at key position i + keys - queries.
+/// A key for each query, [batch, queries], or nothing.
+struct KeyLimitView {
+  const int32_t* data = nullptr;
+  int64_t batch_stride = 0;
+};
+
+/// ops/attention.h for the kernels. Query i stands at key position i + keys - queries + key_gap.
 struct AttentionView {
   int batch = 0, queries = 0, keys = 0, heads = 0, kv_heads = 0, head_dim = 0;
   float scale = 1;
@@ -23,9 +29,10 @@ struct AttentionView {
   /// Every row of every tensor starts at a multiple of 16 bytes and fills whole 16-byte words.
   bool is_aligned = false;
   HeadView q, k, v, out;
-  float* lse = nullptr;                // [batch, heads, queries] or null
-  const int32_t* first_key = nullptr;  // [batch, queries] or null
-  int64_t first_key_batch_stride = 0;
+  float* lse = nullptr;  // [batch, heads, queries] or null
+  KeyLimitView first_key, end_key;
+  int window = -1;  // -1: none
+  int key_gap = 0;
   const int32_t* num_keys = nullptr;  // [1], at most keys, or null: as many as keys
   /// As in cpu::AttentionProblem: a weight is kept where the upper 24 bits of its random word reach it.
   uint32_t dropout_threshold = 0;

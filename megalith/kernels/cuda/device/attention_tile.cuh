@@ -37,8 +37,12 @@ struct VisibleKeys {
 /// The keys that a query sees; none for a query past the last.
 __device__ inline VisibleKeys visible_keys(const AttentionView& a, int b, int query) {
   if (query >= a.queries) return {0, 0};
-  const int first = a.first_key == nullptr ? 0 : a.first_key[b * a.first_key_batch_stride + query];
-  return {max(first, 0), a.is_causal ? query + a.keys - a.queries + 1 : a.keys};
+  const int place = query + a.keys - a.queries + a.key_gap;
+  int begin = 0, end = a.is_causal ? min(place + 1, a.keys) : a.keys;
+  if (a.first_key.data != nullptr) begin = max(begin, a.first_key.data[b * a.first_key.batch_stride + query]);
+  if (a.window >= 0) begin = max(begin, place - a.window);
+  if (a.end_key.data != nullptr) end = min(end, a.end_key.data[b * a.end_key.batch_stride + query]);
+  return {begin, end};
 }
 
 template <class T>

@@ -69,9 +69,10 @@ int value_dim(const CudnnAttention& p) {
 
 std::string describe(const CudnnAttention& p, const char* direction) {
   const AttentionView& a = p.view;
-  return fmt::format("attention {} {} [B {}, S {} of {}, N {} of {}, D {}/{}]{}", direction, name_of(p.dtype),
-                     a.batch, a.queries, a.keys, a.heads, a.kv_heads, a.head_dim, value_dim(p),
-                     a.is_causal ? " causal" : "");
+  return fmt::format("attention {} {} [B {}, S {} of {}, N {} of {}, D {}/{}]{}{}", direction,
+                     name_of(p.dtype), a.batch, a.queries, a.keys, a.heads, a.kv_heads, a.head_dim,
+                     value_dim(p), a.is_causal ? " causal" : "",
+                     a.window >= 0 ? fmt::format(" window {}", a.window) : "");
 }
 
 // What the plan depends on: all but the addresses.
@@ -87,6 +88,7 @@ std::vector<int64_t> key_of(const CudnnAttention& p, int64_t kind, std::initiali
                            a.head_dim,
                            value_dim(p),
                            a.is_causal ? 1 : 0,
+                           a.window,
                            a.lse != nullptr ? 1 : 0,
                            std::bit_cast<int32_t>(a.scale)};
   for (const HeadView& view : tensors)
@@ -126,6 +128,7 @@ void set_options(Attributes& attributes, const AttentionView& a) {
   attributes.set_diagonal_alignment(a.keys == a.queries ? fe::DiagonalAlignment_t::TOP_LEFT
                                                         : fe::DiagonalAlignment_t::BOTTOM_RIGHT);
   attributes.set_diagonal_band_right_bound(0);
+  if (a.window >= 0) attributes.set_diagonal_band_left_bound(a.window + 1);  // counts the query's own place
 }
 
 void set_types(fe::graph::Graph& graph, DType dtype) {
