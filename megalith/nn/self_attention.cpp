@@ -6,7 +6,6 @@
 #include "megalith/autograd/functions/head_norm.h"
 #include "megalith/autograd/functions/rope.h"
 #include "megalith/ops/attention.h"
-#include "megalith/parallel/context/context_attention.h"
 
 namespace megalith {
 
@@ -88,11 +87,20 @@ Var SelfAttention::attend(Tape& tape, const ForwardContext& context, const Var& 
                                  .num_query_groups = num_groups_,
                                  .head_dim = options_.head_dim,
                                  .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
+                                 .window = options_.window,
                                  .first_key = context.first_key,
                                  .dropout = context.is_training ? options_.dropout : 0,
                                  .rng = rng};
   if (mesh_->cp().size() == 1) return attention(tape, qkv, options);
-  return context_attention(tape, qkv, options, parse_context_kind(mesh_->config().cp_comm_type), mesh_->cp());
+  return context_attention(tape, qkv, options, context_peers(context));
+}
+
+ContextPeers SelfAttention::context_peers(const ForwardContext& context) const {
+  return {.kind = parse_context_kind(mesh_->config().cp_comm_type),
+          .group = &mesh_->cp(),
+          .inner = mesh_->cp_inner(),
+          .outer = mesh_->cp_outer(),
+          .packed = context.packed};
 }
 
 Var SelfAttention::attend_with_cache(Tape& tape, const ForwardContext& context, const Var& qkv) const {
@@ -108,6 +116,7 @@ Var SelfAttention::attend_with_cache(Tape& tape, const ForwardContext& context, 
                        .k = window.k,
                        .v = window.v,
                        .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
+                       .window = options_.window,
                        .first_key = context.first_key,
                        .num_keys = window.num_keys,
                        .out = out.view({context.batch, tokens / context.batch, n, options_.head_dim})},

@@ -8,6 +8,7 @@
 #include "megalith/nn/forward_context.h"
 #include "megalith/nn/linear.h"
 #include "megalith/nn/rotary.h"
+#include "megalith/parallel/context/context_attention.h"
 
 namespace megalith {
 
@@ -28,6 +29,7 @@ class SelfAttention {
     double qkv_init_std = 0.02;
     double proj_init_std = 0.02;
     double dropout = 0;
+    int64_t window = -1;  ///< keys before a token that it sees; -1: all
     std::optional<NormKind> qk_norm = {};
     double norm_eps = 1e-5;
     const RotaryTables* rotary = nullptr;  ///< null: no rotary embedding; must outlive the module
@@ -38,6 +40,7 @@ class SelfAttention {
   Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;
 
  private:
+  ContextPeers context_peers(const ForwardContext& context) const;
   Var attend(Tape& tape, const ForwardContext& context, const Var& qkv) const;
   Var attend_with_cache(Tape& tape, const ForwardContext& context, const Var& qkv) const;
 

@@ -29,6 +29,11 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
   for (const Axis axis : kAxes) groups_[axis] = split_along(world, layout, {axis}, name_of(axis));
   tp_beside_ = split_along(world, layout, {Axis::kTp}, "tp beside", CommOrder::kBeside);
   dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, "dp-cp");
+  if (config.cp_comm_type == "a2a+p2p") {
+    const int place = cp().rank(), inner = static_cast<int>(config.hierarchical_context_parallel_sizes[0]);
+    cp_inner_ = cp().split({.colour = place / inner, .key = place, .name = "cp inner"});
+    cp_outer_ = cp().split({.colour = place % inner, .key = place, .name = "cp outer"});
+  }
   if (shape_.pp > 1) {
     const bool is_end = is_first_stage() || is_last_stage();
     embedding_group_ = world.split(

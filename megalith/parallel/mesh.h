@@ -31,6 +31,10 @@ class Mesh {
   /// The tensor-parallel ranks for products that hide what they send.
   TensorGroups tensor_groups() const { return {&tp(), tp_beside_.get(), is_sequence_parallel()}; }
   Communicator& cp() const { return group(Axis::kCp); }
+  /// Of cp_comm_type a2a+p2p, else null: neighbours among the context-parallel ranks, and those of equal
+  /// place among their neighbours.
+  Communicator* cp_inner() const { return cp_inner_.get(); }
+  Communicator* cp_outer() const { return cp_outer_.get(); }
   Communicator& pp() const { return group(Axis::kPp); }
   /// Ranks with the same dense weights: dp x cp, over which their gradients are summed.
   Communicator& dp_cp() const { return *dp_cp_; }
@@ -50,6 +54,7 @@ class Mesh {
   Communicator* world_;
   std::map<Axis, std::unique_ptr<Communicator>> groups_;
   std::unique_ptr<Communicator> tp_beside_;
+  std::unique_ptr<Communicator> cp_inner_, cp_outer_;
   std::unique_ptr<Communicator> dp_cp_;
   std::unique_ptr<Communicator> embedding_group_;
 };

@@ -48,8 +48,17 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
   f.add("pipeline_model_parallel_layout", c.pipeline_model_parallel_layout,
         {.help = "what each stage holds, as Et*3|t*4|t*2L: E embedding, t layer, L loss; default: even"});
   f.add("cp_comm_type", c.cp_comm_type,
-        {.help = "how context-parallel ranks meet in attention: p2p (ring), a2a (Ulysses), all_gather",
-         .allowed = {"p2p", "a2a", "all_gather"}});
+        {.help = "how context-parallel ranks meet in attention: p2p (ring), a2a (Ulysses), all_gather, a2a "
+                 "inside groups and p2p between them",
+         .allowed = {"p2p", "a2a", "all_gather", "a2a+p2p"}});
+  f.add("hierarchical_context_parallel_sizes", c.hierarchical_context_parallel_sizes,
+        {.help = "with a2a+p2p: ranks of a group, and groups", .min = 1});
+  f.add("hybrid_context_parallel", c.hybrid_context_parallel,
+        {.help = "packed documents are shared by as few ranks as max_seqlen_per_dp_cp_rank lets them"});
+  f.add("max_seqlen_per_dp_cp_rank", c.max_seqlen_per_dp_cp_rank,
+        {.help = "with hybrid_context_parallel: a document up to this long lies on one rank, up to twice as "
+                 "long on two",
+         .min = 0});
   f.add("data_parallel_sharding_strategy", c.data_parallel_sharding_strategy,
         {.help = "what data-parallel ranks share: nothing, the optimizer state (ZeRO-1), also gradients "
                  "(ZeRO-2), also weights (ZeRO-3, FSDP)",
@@ -72,7 +81,33 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
          .aliases = {{"order", std::nullopt}}});
 }
 
+namespace {
+
+void validate_context(const ParallelConfig& c) {
+  const std::vector<int64_t>& sizes = c.hierarchical_context_parallel_sizes;
+  if (c.cp_comm_type == "a2a+p2p") {
+    if (sizes.size() != 2 || sizes[0] * sizes[1] != c.context_parallel_size)
+      throw UsageError(fmt::format(
+          "cp_comm_type a2a+p2p needs hierarchical_context_parallel_sizes: two numbers (ranks of a "
+          "group, groups) whose product is context_parallel_size {}; given: {}",
+          c.context_parallel_size, sizes.empty() ? "none" : fmt::format("{}", fmt::join(sizes, ", "))));
+  } else if (!sizes.empty()) {
+    throw UsageError(fmt::format(
+        "hierarchical_context_parallel_sizes goes with cp_comm_type a2a+p2p, not with {}", c.cp_comm_type));
+  }
+  if (c.hybrid_context_parallel != (c.max_seqlen_per_dp_cp_rank > 0))
+    throw UsageError("hybrid_context_parallel and max_seqlen_per_dp_cp_rank go together");
+  if (c.hybrid_context_parallel && c.cp_comm_type != "p2p")
+    throw UsageError(
+        fmt::format("hybrid_context_parallel needs cp_comm_type p2p, where ranks that share no document send "
+                    "nothing; it is {}",
+                    c.cp_comm_type));
+}
+
+}  // namespace
+
 void validate(const ParallelConfig& c) {
+  validate_context(c);
   if (c.sequence_parallel && c.tensor_model_parallel_size == 1)
     throw UsageError("sequence_parallel needs tensor_model_parallel_size > 1");
   if (c.num_distributed_optimizer_instances > 1 && c.data_parallel_sharding_strategy == "no_shard")

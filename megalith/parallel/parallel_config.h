@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "megalith/config/field.h"
 
@@ -20,6 +21,9 @@ struct ParallelConfig {
   int64_t virtual_pipeline_model_parallel_size = 0;  ///< 0: what the schedule needs
   std::string pipeline_model_parallel_layout;
   std::string cp_comm_type = "p2p";
+  std::vector<int64_t> hierarchical_context_parallel_sizes;
+  bool hybrid_context_parallel = false;
+  int64_t max_seqlen_per_dp_cp_rank = 0;
   std::string data_parallel_sharding_strategy = "no_shard";
   int64_t num_distributed_optimizer_instances = 1;
   bool overlap_grad_reduce = true;   ///< Megatron's default is false; the numbers are the same

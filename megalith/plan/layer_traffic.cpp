@@ -67,10 +67,18 @@ InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, c
   const double kv = tokens * 2 * static_cast<double>(model.head_dim() * model.query_groups()) / shape.tp;
   const double others = link.ranks - 1;
   Sum sum(link);
-  if (config.parallel.cp_comm_type == "p2p") {
+  const std::string& kind = config.parallel.cp_comm_type;
+  if (kind == "a2a+p2p") {
+    const auto inner = static_cast<double>(config.parallel.hierarchical_context_parallel_sizes[0]);
+    const double groups = link.ranks / inner;
+    sum.forward(Transfer::kAllToAll, 1, 2 * q + kv);
+    sum.backward(Transfer::kAllToAll, 1, 2 * q + kv);
+    sum.forward(Transfer::kPeer, groups - 1, kv);  // all of a group's tokens, its share of the heads
+    sum.backward(Transfer::kPeer, groups - 1, 3 * kv);
+  } else if (kind == "p2p") {
     sum.forward(Transfer::kPeer, others, kv);
     sum.backward(Transfer::kPeer, others, 3 * kv);  // the gradients travel in f32
-  } else if (config.parallel.cp_comm_type == "a2a") {
+  } else if (kind == "a2a") {
     sum.forward(Transfer::kAllToAll, 1, 2 * q + kv);
     sum.backward(Transfer::kAllToAll, 1, 2 * q + kv);
   } else {

@@ -32,6 +32,10 @@ void check_model(const RunConfig& config, const MeshShape& shape) {
   if (config.parallel.cp_comm_type == "a2a")
     require_divides(config.model.query_groups() / shape.tp, "num_query_groups of a rank", shape.cp,
                     "context_parallel_size");
+  if (config.parallel.cp_comm_type == "a2a+p2p")
+    require_divides(config.model.query_groups() / shape.tp, "num_query_groups of a rank",
+                    static_cast<int>(config.parallel.hierarchical_context_parallel_sizes[0]),
+                    "hierarchical_context_parallel_sizes");
   if (!config.model.moe.has_experts()) return;
   require_divides(config.model.moe.num_experts, "num_experts", shape.ep, "expert_model_parallel_size");
   require_divides(config.model.expert_ffn_size(), "moe_ffn_hidden_size", shape.etp,

@@ -24,6 +24,19 @@ std::vector<std::string> recompute_from(const std::string& granularity) {
   return {std::find(all.begin(), all.end(), granularity), all.end()};
 }
 
+// The recipe's groups of ranks, where there can be several.
+void share_context(ParallelConfig& parallel, int64_t ranks) {
+  parallel.context_parallel_size = ranks;
+  std::vector<int64_t>& sizes = parallel.hierarchical_context_parallel_sizes;
+  if (sizes.empty()) return;
+  if (ranks > sizes[0] && ranks % sizes[0] == 0) {
+    sizes[1] = ranks / sizes[0];
+  } else {
+    parallel.cp_comm_type = "p2p";
+    sizes.clear();
+  }
+}
+
 // Every mesh that the numbers allow; what the model does not is left to estimate_layout().
 std::vector<RunConfig> meshes(const RunConfig& recipe, int world, const Cluster& cluster) {
   std::vector<RunConfig> all;
@@ -43,7 +56,7 @@ std::vector<RunConfig> meshes(const RunConfig& recipe, int world, const Cluster&
             parallel.pipeline_schedule = schedule;
             parallel.virtual_pipeline_model_parallel_size = schedule == "interleaved" ? 2 : 0;
             parallel.pipeline_model_parallel_layout.clear();
-            parallel.context_parallel_size = cp;
+            share_context(parallel, cp);
             parallel.expert_model_parallel_size = ep;
             parallel.expert_tensor_parallel_size = model.moe.has_experts() ? 1 : 0;
             all.push_back(config);

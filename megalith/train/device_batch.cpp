@@ -8,10 +8,12 @@
 namespace megalith {
 namespace {
 
-// First key that each token may see, within its row; empty when every row is one document.
+bool has_packed_rows(const HostBatch& host) {
+  return static_cast<int64_t>(host.cu_seqlens.size()) - 1 > host.batch;
+}
+
+// First key that each token may see, within its row.
 std::vector<int32_t> first_keys(const HostBatch& host) {
-  const auto num_segments = static_cast<int64_t>(host.cu_seqlens.size()) - 1;
-  if (num_segments <= host.batch) return {};
   std::vector<int32_t> first(host.tokens.size());
   for (size_t segment = 0; segment + 1 < host.cu_seqlens.size(); ++segment) {
     const int32_t begin = host.cu_seqlens[segment];
@@ -29,12 +31,23 @@ DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_
   const Zigzag zigzag{share.size, host.seq};
   const int64_t local_seq = zigzag.local_seq();
   const int64_t tokens = host.batch * local_seq;
+  std::shared_ptr<const PackedContext> packed;
+  if (share.size > 1 && has_packed_rows(host))
+    packed = std::make_shared<PackedContext>(
+        host.cu_seqlens, share_tokens(host.cu_seqlens, {.ranks = share.size,
+                                                        .batch = host.batch,
+                                                        .seq = host.seq,
+                                                        .max_seqlen_per_rank = share.max_seqlen_per_rank}));
+  const auto place = [&](int64_t row, int64_t i) -> int64_t {
+    if (packed == nullptr) return zigzag.position(share.rank, i);
+    return packed->share().row(share.rank, row)[static_cast<size_t>(i)];
+  };
   const auto upload = [&]<class T>(const std::vector<T>& whole, const Shape& shape) {
     if (share.size == 1) return exec.from_host(std::span<const T>(whole), shape);
     std::vector<T> own;
     for (int64_t row = 0; row < host.batch; ++row)
       for (int64_t i = 0; i < local_seq; ++i)
-        own.push_back(whole[static_cast<size_t>(row * host.seq + zigzag.position(share.rank, i))]);
+        own.push_back(whole[static_cast<size_t>(row * host.seq + place(row, i))]);
     return exec.from_host(std::span<const T>(own), shape);
   };
   DeviceBatch batch;
@@ -53,8 +66,9 @@ DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_
                   .labels = upload(labels, {tokens}),
                   .loss_weights = upload(weights, {tokens})};
   batch.context = {.batch = host.batch, .positions = upload(host.position_ids, {tokens})};
-  const std::vector<int32_t> first = first_keys(host);
-  if (!first.empty()) batch.context.first_key = upload(first, {host.batch, local_seq});
+  batch.context.packed = packed;
+  if (share.size == 1 && has_packed_rows(host))
+    batch.context.first_key = upload(first_keys(host), {host.batch, host.seq});
   return batch;
 }
 

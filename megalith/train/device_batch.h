@@ -3,6 +3,7 @@
 
 #include "megalith/data/host_batch.h"
 #include "megalith/models/language_model.h"
+#include "megalith/parallel/mesh.h"
 
 namespace megalith {
 
@@ -22,7 +23,11 @@ enum class LossScaling {
 /// Of `size` ranks that share every sequence (context parallelism), this one's place.
 struct ContextShare {
   int rank = 0, size = 1;
+  int64_t max_seqlen_per_rank = 0;  ///< of documents (token_share.h)
 };
+inline ContextShare context_share(const Mesh& mesh) {
+  return {mesh.cp().rank(), mesh.cp().size(), mesh.config().max_seqlen_per_dp_cp_rank};
+}
 
 /// This rank's tokens of the microbatch; num_tokens and the means are those of the whole.
 DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_t num_microbatches,

@@ -38,8 +38,7 @@ double evaluate(LanguageModel& model, const Mesh& mesh, BatchLoader& loader, int
   HostBatch host;
   double loss_sum = 0, num_tokens = 0;
   for (int64_t i = 0; i < num_batches && loader.next(host); ++i) {
-    const DeviceBatch batch =
-        make_device_batch(host, LossScaling::kSum, 1, {mesh.cp().rank(), mesh.cp().size()}, exec);
+    const DeviceBatch batch = make_device_batch(host, LossScaling::kSum, 1, context_share(mesh), exec);
     loss_sum += forward_loss(model, mesh, stages, batch, exec);
     num_tokens += batch.num_tokens;
   }

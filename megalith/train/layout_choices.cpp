@@ -53,6 +53,15 @@ std::vector<Sharing> sharings(int64_t num_holders) {
   return all;
 }
 
+constexpr const char* kHierarchical = "a2a+p2p";
+
+// Two levels need more than one rank each.
+std::vector<std::string> context_kinds(int64_t num_ranks) {
+  std::vector<std::string> kinds = allowed_words("cp_comm_type");
+  if (num_ranks < 4 || num_ranks % 2 != 0) std::erase(kinds, kHierarchical);
+  return kinds;
+}
+
 // Every layout of one mesh.
 std::vector<ParallelConfig> kinds_of(const ParallelConfig& mesh, int64_t num_ranks, const GptConfig& model) {
   std::vector<ParallelConfig> all = {mesh};
@@ -66,8 +75,10 @@ std::vector<ParallelConfig> kinds_of(const ParallelConfig& mesh, int64_t num_ran
     multiply(all, allowed_words("pipeline_schedule"),
              [](ParallelConfig& c, const std::string& value) { c.pipeline_schedule = value; });
   if (mesh.context_parallel_size > 1)
-    multiply(all, allowed_words("cp_comm_type"),
-             [](ParallelConfig& c, const std::string& value) { c.cp_comm_type = value; });
+    multiply(all, context_kinds(mesh.context_parallel_size), [](ParallelConfig& c, const std::string& value) {
+      c.cp_comm_type = value;
+      if (value == kHierarchical) c.hierarchical_context_parallel_sizes = {2, c.context_parallel_size / 2};
+    });
   multiply(all, sharings(num_ranks / tp / pp), [](ParallelConfig& c, const Sharing& value) {
     c.data_parallel_sharding_strategy = value.first;
     c.num_distributed_optimizer_instances = value.second;

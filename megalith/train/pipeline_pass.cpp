@@ -57,8 +57,8 @@ DeviceBatch& PipelinePass::batch_of(int microbatch) {
   next_batch_(host_batch_);
   const int64_t dp = mesh_->size(Axis::kDp);
   const int64_t num_terms = schedule_->num_microbatches * dp;
-  DeviceBatch batch = make_device_batch(host_batch_, options_.scaling, num_terms,
-                                        {mesh_->cp().rank(), mesh_->cp().size()}, *exec_);
+  DeviceBatch batch =
+      make_device_batch(host_batch_, options_.scaling, num_terms, context_share(*mesh_), *exec_);
   batch.context.rng = options_.rng.fold(static_cast<uint64_t>(microbatch * dp + mesh_->rank(Axis::kDp)));
   if (mesh_->cp().size() > 1)
     batch.context.rng = batch.context.rng.fold(static_cast<uint64_t>(mesh_->cp().rank()));  // other tokens

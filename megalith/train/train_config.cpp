@@ -64,6 +64,7 @@ void validate(const TrainConfig& c) {
 }
 
 void check_layout(const RunConfig& config, int num_ranks) {
+  validate(config.parallel);
   const MeshShape shape = mesh_shape(config.parallel, num_ranks);
   const TrainConfig& train = config.train;
   if (train.batch_size() % (train.micro_batch_size * shape.dp) != 0)
@@ -74,9 +75,8 @@ void check_layout(const RunConfig& config, int num_ranks) {
   if (config.data.seq_length % (2 * shape.cp) != 0 && shape.cp > 1)
     throw UsageError(fmt::format("seq_length {} is not a multiple of 2 x context_parallel_size {}",
                                  config.data.seq_length, shape.cp));
-  if (shape.cp > 1 && config.parallel.cp_comm_type == "p2p" && config.data.reset_attention_mask)
-    throw UsageError(
-        "cp_comm_type p2p does not mask packed documents (reset_attention_mask); a2a and all_gather do");
+  if (config.parallel.hybrid_context_parallel && !config.data.reset_attention_mask)
+    throw UsageError("hybrid_context_parallel needs reset_attention_mask: without it a row is one document");
   if (config.model.padded_vocab_size() % tp != 0)
     throw UsageError(fmt::format(
         "the padded vocabulary of {} is not a multiple of tensor_model_parallel_size {}: make_vocab_size_"

@@ -61,7 +61,7 @@ TEST(LayoutChoices, EveryKindOccursOnEveryMeshThatHasIt) {
   };
   for (const char* schedule : {"gpipe", "interleaved", "zb-h1", "zb-v", "dualpipev"})
     EXPECT_TRUE(on_mesh("pp4", schedule)) << schedule;
-  for (const char* kind : {"a2a", "all_gather"}) EXPECT_TRUE(on_mesh("cp4", kind)) << kind;
+  for (const char* kind : {"a2a", "all_gather", "a2a+p2p"}) EXPECT_TRUE(on_mesh("cp4", kind)) << kind;
   for (const char* strategy : {"optim", "optim_grads", "optim_grads_params"})
     EXPECT_TRUE(on_mesh("dp4", strategy)) << strategy;
   EXPECT_TRUE(on_mesh("tp4", "sp"));

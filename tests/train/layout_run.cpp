@@ -5,7 +5,7 @@
 namespace megalith::testing {
 namespace {
 
-constexpr int64_t kGlobalBatch = 8, kSeq = 24, kVocabulary = 96;
+constexpr int64_t kGlobalBatch = 8, kSeq = 24, kPackedSeq = 64, kVocabulary = 96;
 const Vocabulary kTokens{.size = kVocabulary - 5, .eod = 90};
 
 RunConfig config_of(const LayoutCase& layout) {
@@ -37,6 +37,16 @@ RunConfig config_of(const LayoutCase& layout) {
   c.train.micro_batch_size = 1;
   c.train.global_batch_size = kGlobalBatch;
   c.train.calculate_per_token_loss = c.data.eod_mask_loss = layout.is_per_token;
+  if (!layout.window.empty()) {
+    c.model.window_size = layout.window;
+    c.model.window_attn_skip_freq = "3";
+  }
+  if (!layout.documents.empty()) {
+    c.data.mock_data = false;
+    c.data.data_path = {layout.documents};
+    c.data.reset_attention_mask = c.data.reset_position_ids = true;
+    c.data.seq_length = c.model.max_position_embeddings = kPackedSeq;
+  }
   if (!layout.recompute.empty()) c.train.recompute_granularity = layout.recompute;
   return c;
 }

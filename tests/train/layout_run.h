@@ -14,9 +14,11 @@ struct LayoutCase {
   ParallelConfig parallel;
   bool is_gpt2 = false;  ///< biases, learned positions, LayerNorm, tied head; else Llama-style
   bool has_dropout = false;
-  std::string recompute = {};  ///< recompute_granularity
-  bool is_per_token = false;   ///< calculate_per_token_loss, with tokens that do not count
-  MoeConfig moe = {};          ///< of a Llama-style model
+  std::string recompute = {};        ///< recompute_granularity
+  bool is_per_token = false;         ///< calculate_per_token_loss, with tokens that do not count
+  MoeConfig moe = {};                ///< of a Llama-style model
+  std::vector<int64_t> window = {};  ///< window_size; every third layer sees all
+  std::string documents = {};        ///< a data set whose documents do not see each other
 };
 
 /// Trains a small f32 model on fixed tokens: global batch 8, microbatches of 1.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "megalith/base/math.h"
+#include "megalith/models/gpt/layer_pattern.h"
 
 namespace megalith {
 
@@ -26,6 +27,23 @@ int64_t GptConfig::padded_vocab_size() const {
 ActivationKind GptConfig::activation() const {
   if (swiglu) return ActivationKind::kSwiglu;
   return squared_relu ? ActivationKind::kSquaredRelu : ActivationKind::kGelu;
+}
+
+std::vector<int64_t> GptConfig::attention_windows() const {
+  std::vector<int64_t> windows(static_cast<size_t>(num_layers), window_size.empty() ? -1 : window_size[0]);
+  if (window_attn_skip_freq.empty()) return windows;
+  const std::string& text = window_attn_skip_freq;
+  if (text.find_first_not_of("0123456789") == std::string::npos) {
+    // Every N-th layer from the N-th sees all; the parser counts from the first.
+    std::vector<bool> sees_all = parse_layer_pattern("window_attn_skip_freq", text, num_layers + 1);
+    for (size_t layer = 0; layer < windows.size(); ++layer)
+      if (sees_all[layer + 1]) windows[layer] = -1;
+    return windows;
+  }
+  const std::vector<bool> has_window = parse_layer_pattern("window_attn_skip_freq", text, num_layers);
+  for (size_t layer = 0; layer < windows.size(); ++layer)
+    if (!has_window[layer]) windows[layer] = -1;
+  return windows;
 }
 
 int64_t GptConfig::expert_ffn_size() const {
@@ -81,6 +99,12 @@ void declare_fields(GptConfig& c, FieldList& f) {
         {.help = "dropout after attention and MLP", .min = 0, .below = 1});
   f.add("attention_dropout", c.attention_dropout,
         {.help = "dropout on attention weights", .min = 0, .below = 1});
+  f.add("window_size", c.window_size,
+        {.help =
+             "sliding-window attention: tokens before and after a token that it sees, as [4096, 0]; -1: all",
+         .min = -1});
+  f.add("window_attn_skip_freq", c.window_attn_skip_freq,
+        {.help = "layers without the window: every N-th, or a list as ([1]*3+[0]) with 0 for those"});
   f.add("init_method_std", c.init_method_std,
         {.help = "standard deviation of the initial weights", .min = 0});
   f.add("bf16", c.bf16, {.help = "bf16 weights and activations, f32 master weights", .main = true});
@@ -106,6 +130,12 @@ void validate(const GptConfig& c) {
   require(c.rope_low_frequency_factor < c.rope_high_frequency_factor,
           fmt::format("rope_low_frequency_factor {} must be below rope_high_frequency_factor {}",
                       c.rope_low_frequency_factor, c.rope_high_frequency_factor));
+  require(c.window_size.empty() || (c.window_size.size() == 2 && c.window_size[1] == 0),
+          fmt::format("window_size [{}] must be two numbers of which the second is 0: attention is causal",
+                      fmt::join(c.window_size, ", ")));
+  require(c.window_attn_skip_freq.empty() || !c.window_size.empty(),
+          "window_attn_skip_freq needs window_size");
+  c.attention_windows();
   validate(c.moe, c.num_layers);
   require(
       !c.moe.has_experts() || !c.add_bias_linear,

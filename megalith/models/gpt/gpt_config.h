@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "megalith/config/field.h"
 #include "megalith/core/dtype.h"
@@ -44,6 +45,8 @@ struct GptConfig {
   bool untie_embeddings_and_output_weights = false;
   double hidden_dropout = 0.1;
   double attention_dropout = 0.1;
+  std::vector<int64_t> window_size;
+  std::string window_attn_skip_freq;
   double init_method_std = 0.02;
   bool bf16 = false;
   MoeConfig moe;
@@ -60,6 +63,8 @@ struct GptConfig {
   }
   ActivationKind activation() const;
   DType dtype() const { return bf16 ? DType::kBF16 : DType::kF32; }
+  /// Of each layer: how many tokens before a token it sees; -1: all.
+  std::vector<int64_t> attention_windows() const;
   int64_t expert_ffn_size() const;  ///< ffn_size() unless given
   double output_init_std() const;   ///< init_method_std / sqrt(2 L): attention projection and fc2
 };

@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "megalith/ops/elementwise.h"
 #include "megalith/parallel/context/context_attention.h"
 #include "megalith/parallel/context/context_heads.h"
@@ -7,12 +9,26 @@ namespace {
 
 class AllGatherAttention {
  public:
-  AllGatherAttention(const AttentionOptions& options, Communicator& group, int64_t tokens)
-      : options_(options), group_(&group), heads_(options_, group.size(), group.rank(), tokens) {}
+  AllGatherAttention(const AttentionOptions& options, const ContextPeers& peers, int64_t tokens, Exec& exec)
+      : options_(options),
+        group_(peers.group),
+        packed_(peers.packed),
+        heads_(options_, group_->size(), group_->rank(), tokens),
+        order_{.zigzag = heads_.zigzag, .to_sequence_rows = {}, .to_rank_rows = {}} {
+    if (packed_ == nullptr) return;
+    order_ = packed_->order(0, group_->size(), exec);
+    visible_ = packed_->whole_keys(group_->rank(), options_.window, exec);
+  }
   AllGatherAttention(const AllGatherAttention&) = delete;
   AllGatherAttention& operator=(const AllGatherAttention&) = delete;
 
   const ContextHeads& heads() const { return heads_; }
+
+  /// Stretches of this rank's queries, each attended to at once.
+  int num_parts() const { return packed_ == nullptr ? 2 : 1; }
+  ContextHeads::Stretch part(int index) const {
+    return packed_ == nullptr ? heads_.half(index) : heads_.all();
+  }
 
   // [B, S, 2 K, D]
   Tensor all_keys_values(const Tensor& qkv, Exec& exec) const {
@@ -22,23 +38,28 @@ class AllGatherAttention {
     const Tensor by_rank =
         exec.empty({group_->size(), own.dim(0), own.dim(1), own.dim(2), own.dim(3)}, own.dtype());
     group_->all_gather(own, by_rank, "keys and values");
-    return heads_.zigzag.to_sequence(by_rank, exec);
+    return order_.to_sequence(by_rank, exec);
   }
 
-  // A half's queries see the keys up to their own chunk's end, which is where the causal mask is anchored.
-  AttentionArgs half_args(const Tensor& qkv, const Tensor& kv, const Tensor& out, const Tensor& lse,
-                          int half) const {
-    const int chunk = heads_.chunk_of(half);
-    const Tensor seen = kv.slice(1, 0, (chunk + 1) * heads_.zigzag.chunk());
-    AttentionArgs args = heads_.args(heads_.half(heads_.queries(qkv), half), seen,
-                                     heads_.half(heads_.heads(out), half), lse, static_cast<uint64_t>(chunk));
-    if (options_.first_key.defined()) args.first_key = heads_.half(options_.first_key, half);
+  // A half's queries see the keys up to their own chunk's end, which is where the causal mask is anchored;
+  // those of packed documents have their own first and last keys.
+  AttentionArgs part_args(const Tensor& qkv, const Tensor& kv, const Tensor& out, const Tensor& lse,
+                          int index) const {
+    const int chunk = heads_.zigzag.chunk_of(heads_.rank, index);
+    const bool is_packed = packed_ != nullptr;
+    const Tensor seen = is_packed ? kv : kv.slice(1, 0, (chunk + 1) * heads_.zigzag.chunk());
+    AttentionArgs args = heads_.args(part(index).of(heads_.queries(qkv)), seen,
+                                     part(index).of(heads_.heads(out)), lse, static_cast<uint64_t>(chunk));
+    args.is_causal = !is_packed;
+    if (!is_packed) args.window = options_.window;
+    args.first_key = visible_.first;
+    args.end_key = visible_.end;
     return args;
   }
 
   // The sum over the ranks of d_kv [B, S, 2 K, D], this rank's share.
   Tensor own_share(const Tensor& d_kv, Exec& exec) const {
-    const Tensor by_rank = heads_.zigzag.to_ranks(d_kv, exec);
+    const Tensor by_rank = order_.to_ranks(d_kv, exec);
     const Tensor own =
         exec.empty({by_rank.dim(1), by_rank.dim(2), by_rank.dim(3), by_rank.dim(4)}, d_kv.dtype());
     group_->reduce_scatter(by_rank, own, ReduceOp::kSum, "d_keys and values");
@@ -48,13 +69,16 @@ class AllGatherAttention {
  private:
   AttentionOptions options_;
   Communicator* group_;
+  std::shared_ptr<const PackedContext> packed_;
   ContextHeads heads_;
+  SequenceOrder order_;
+  VisibleKeys visible_;  // of packed documents
 };
 
 class AllGatherAttentionNode : public Node {
  public:
   AllGatherAttentionNode(const Tape& tape, const Var& qkv, std::unique_ptr<AllGatherAttention> forward,
-                         Tensor out, std::array<Tensor, 2> lse)
+                         Tensor out, std::vector<Tensor> lse)
       : qkv_(tape, qkv),
         qkv_id_(qkv.id),
         forward_(std::move(forward)),
@@ -72,12 +96,12 @@ class AllGatherAttentionNode : public Node {
     const Tensor d_qkv = exec.empty(qkv.shape(), qkv.dtype());
     const Tensor d_kv = exec.zeros(kv.shape(), kv.dtype());
     const int64_t k = heads.options.num_query_groups;
-    for (int half = 0; half < 2; ++half) {
-      const AttentionArgs args = forward_->half_args(qkv, kv, out_, lse_[static_cast<size_t>(half)], half);
+    for (int index = 0; index < forward_->num_parts(); ++index) {
+      const AttentionArgs args = forward_->part_args(qkv, kv, out_, lse_[static_cast<size_t>(index)], index);
       const Tensor part = exec.empty({kv.dim(0), args.k.dim(1), 2 * k, kv.dim(3)}, kv.dtype());
       attention_backward({.forward = args,
-                          .d_out = heads.half(heads.heads(d_out), half),
-                          .d_q = heads.half(heads.queries(d_qkv), half),
+                          .d_out = forward_->part(index).of(heads.heads(d_out)),
+                          .d_q = forward_->part(index).of(heads.queries(d_qkv)),
                           .d_k = part.slice(2, 0, k),
                           .d_v = part.slice(2, k, 2 * k)},
                          exec);
@@ -95,22 +119,24 @@ class AllGatherAttentionNode : public Node {
   ValueId qkv_id_;
   std::unique_ptr<AllGatherAttention> forward_;
   Tensor out_;
-  std::array<Tensor, 2> lse_;
+  std::vector<Tensor> lse_;
 };
 
 }  // namespace
 
-Var all_gather_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, Communicator& group) {
+Var all_gather_attention(Tape& tape, const Var& qkv, const AttentionOptions& options,
+                         const ContextPeers& peers) {
   Exec& exec = tape.exec();
   const int64_t tokens = qkv.data.dim(0);
-  auto forward = std::make_unique<AllGatherAttention>(options, group, tokens);
+  auto forward = std::make_unique<AllGatherAttention>(options, peers, tokens, exec);
   const Tensor kv = forward->all_keys_values(qkv.data, exec);
   const Tensor out = exec.empty({tokens, options.num_heads * options.head_dim}, qkv.data.dtype());
-  std::array<Tensor, 2> lse;
-  for (int half = 0; half < 2; ++half) {
-    Tensor& half_lse = lse[static_cast<size_t>(half)];
-    if (tape.is_recording()) half_lse = forward->heads().new_lse(out.dtype(), exec);
-    attention(forward->half_args(qkv.data, kv, out, half_lse, half), exec);
+  std::vector<Tensor> lse(static_cast<size_t>(forward->num_parts()));
+  for (int index = 0; index < forward->num_parts(); ++index) {
+    Tensor& part_lse = lse[static_cast<size_t>(index)];
+    if (tape.is_recording())
+      part_lse = forward->heads().new_lse(forward->part(index).count, out.dtype(), exec);
+    attention(forward->part_args(qkv.data, kv, out, part_lse, index), exec);
   }
   return tape.apply<AllGatherAttentionNode>(out, tape, qkv, std::move(forward), out, lse);
 }

@@ -8,20 +8,24 @@ ContextKind parse_context_kind(std::string_view name) {
   if (name == "p2p") return ContextKind::kRing;
   if (name == "a2a") return ContextKind::kAllToAll;
   if (name == "all_gather") return ContextKind::kAllGather;
-  throw UsageError(fmt::format("there is no cp_comm_type '{}'; there are: p2p, a2a, all_gather", name));
+  if (name == "a2a+p2p") return ContextKind::kHierarchical;
+  throw UsageError(
+      fmt::format("there is no cp_comm_type '{}'; there are: p2p, a2a, all_gather, a2a+p2p", name));
 }
 
-Var context_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, ContextKind kind,
-                      Communicator& group) {
-  switch (kind) {
+Var context_attention(Tape& tape, const Var& qkv, const AttentionOptions& options,
+                      const ContextPeers& peers) {
+  switch (peers.kind) {
     case ContextKind::kRing:
-      return ring_attention(tape, qkv, options, group);
+      return ring_attention(tape, qkv, options, *peers.group, peers.packed);
     case ContextKind::kAllToAll:
-      return all_to_all_attention(tape, qkv, options, group);
+      return all_to_all_attention(tape, qkv, options, peers);
     case ContextKind::kAllGather:
+      return all_gather_attention(tape, qkv, options, peers);
+    case ContextKind::kHierarchical:
       break;
   }
-  return all_gather_attention(tape, qkv, options, group);
+  return hierarchical_attention(tape, qkv, options, peers);
 }
 
 }  // namespace megalith

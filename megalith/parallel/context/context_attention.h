@@ -1,33 +1,51 @@
 #pragma once
-// defines: ContextKind, parse_context_kind, context_attention
+// defines: ContextKind, parse_context_kind, ContextPeers, context_attention
 
+#include <memory>
 #include <string_view>
 
 #include "megalith/autograd/functions/attention.h"
 #include "megalith/comm/communicator.h"
+#include "megalith/parallel/context/packed_context.h"
 
 namespace megalith {
 
-/// How context-parallel ranks, each with its zigzag share of every sequence, meet in attention. Megatron's
+/// How context-parallel ranks, each with its share of every sequence, meet in attention. Megatron's
 /// cp_comm_type.
 enum class ContextKind {
   kRing,       ///< p2p: keys and values go round (Liu et al. 2023); memory of one share, no limit on heads
   kAllToAll,   ///< a2a: each rank gets all tokens of some heads (Jacobs et al. 2023, Ulysses); heads divide
-  kAllGather,  ///< every rank gets all keys and values (Dubey et al. 2024); packed documents at no extra cost
+  kAllGather,  ///< every rank gets all keys and values (Dubey et al. 2024)
+  kHierarchical,  ///< a2a+p2p: a2a inside groups of neighbours, p2p between the groups (Fang and Zhao 2024)
 };
-/// "p2p", "a2a", "all_gather"
+/// "p2p", "a2a", "all_gather", "a2a+p2p"
 ContextKind parse_context_kind(std::string_view name);
 
-/// Causal attention over sequences shared by the ranks of `group`: qkv [T, (N + 2K) D] of this rank's tokens
-/// -> [T, N D], the same as attention() of the whole, with options.batch sequences and options.first_key of
-/// this rank's queries (as places in the whole sequence). The all-to-all form gives the bits of one rank.
-/// Throws UsageError where heads or documents do not fit the kind.
-Var context_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, ContextKind kind,
-                      Communicator& group);
+/// Who meets in attention.
+struct ContextPeers {
+  ContextKind kind = ContextKind::kRing;
+  Communicator* group = nullptr;  ///< all ranks that share the sequences
+  /// Of kHierarchical: ranks whose places in `group` are neighbours, and those of equal place among them.
+  Communicator* inner = nullptr;
+  Communicator* outer = nullptr;
+  /// Whose the tokens are where rows hold several documents; null: each row is one, shared by Zigzag.
+  std::shared_ptr<const PackedContext> packed;
+};
 
-// The three of them.
-Var ring_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, Communicator& group);
-Var all_to_all_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, Communicator& group);
-Var all_gather_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, Communicator& group);
+/// Causal attention over sequences shared by the ranks of `peers.group`: qkv [T, (N + 2K) D] of this rank's
+/// tokens -> [T, N D], the same as attention() of the whole, with options.batch sequences and options.window;
+/// documents come with `peers`, not in options.first_key. The all-to-all form gives the bits of one rank.
+/// Throws UsageError where heads do not fit the kind.
+Var context_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, const ContextPeers& peers);
+
+// The kinds of it. Packed documents of ring_attention are among its `group`.
+Var ring_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, Communicator& group,
+                   std::shared_ptr<const PackedContext> packed);
+Var all_to_all_attention(Tape& tape, const Var& qkv, const AttentionOptions& options,
+                         const ContextPeers& peers);
+Var all_gather_attention(Tape& tape, const Var& qkv, const AttentionOptions& options,
+                         const ContextPeers& peers);
+Var hierarchical_attention(Tape& tape, const Var& qkv, const AttentionOptions& options,
+                           const ContextPeers& peers);
 
 }  // namespace megalith

@@ -7,7 +7,7 @@
 
 namespace megalith {
 
-/// The fused rows of one rank's share of the sequences, by heads and by halves of the zigzag.
+/// The fused rows of one rank's share of the sequences, by heads and by stretches of its tokens.
 struct ContextHeads {
   ContextHeads(const AttentionOptions& attention_options, int num_ranks, int own_rank, int64_t tokens)
       : options(attention_options),
@@ -18,6 +18,14 @@ struct ContextHeads {
   Zigzag zigzag;
   int rank;
 
+  /// Of a rank's tokens of each sequence.
+  struct Stretch {
+    int64_t begin, count;
+    Tensor of(const Tensor& x) const { return x.slice(1, begin, begin + count); }  // [B, S / n, ...]
+  };
+  Stretch half(int index) const { return {index * zigzag.chunk(), zigzag.chunk()}; }
+  Stretch all() const { return {0, zigzag.local_seq()}; }
+
   /// [T, heads D] as [B, S / n, heads, D].
   Tensor heads(const Tensor& rows) const {
     return rows.view({options.batch, zigzag.local_seq(), -1, options.head_dim});
@@ -26,14 +34,8 @@ struct ContextHeads {
   Tensor keys_values(const Tensor& qkv) const {
     return heads(qkv).slice(2, options.num_heads, options.num_heads + 2 * options.num_query_groups);
   }
-  /// Of [B, 2 C, heads, D], a half.
-  Tensor half(const Tensor& x, int index) const {
-    return x.slice(1, index * zigzag.chunk(), (index + 1) * zigzag.chunk());
-  }
-  int chunk_of(int half_index) const { return zigzag.chunk_of(rank, half_index); }
 
-  /// Attention of one half of this rank's queries to `kv` [B, S_kv, 2 K, D]. Position-dependent masks are the
-  /// caller's.
+  /// Attention of some of this rank's queries to `kv` [B, S_kv, 2 K, D], without a mask.
   AttentionArgs args(const Tensor& q, const Tensor& kv, const Tensor& out, const Tensor& lse,
                      uint64_t stream) const {
     const int64_t k = options.num_query_groups;
@@ -41,13 +43,16 @@ struct ContextHeads {
             .k = kv.slice(2, 0, k),
             .v = kv.slice(2, k, 2 * k),
             .scale = options.scale,
+            .is_causal = false,
+            .first_key = {},
+            .num_keys = {},
             .dropout = options.dropout,
             .rng = options.rng.fold("context").fold(stream),
             .out = out,
             .lse = lse};
   }
-  Tensor new_lse(DType dtype, Exec& exec) const {
-    return exec.empty({options.batch, options.num_heads, zigzag.chunk()},
+  Tensor new_lse(int64_t count, DType dtype, Exec& exec) const {
+    return exec.empty({options.batch, options.num_heads, count},
                       dtype == DType::kF64 ? DType::kF64 : DType::kF32);
   }
 };

@@ -1,0 +1,106 @@
+// Sequences shared by ranks: packed documents of all lengths, sliding windows, two levels of ranks, as few
+// ranks for a document as it needs. All compute what one rank computes.
+#include <gtest/gtest.h>
+
+#include "megalith/core/rng.h"
+#include "megalith/data/indexed_dataset_builder.h"
+
+#include "tests/train/layout_run.h"
+#include "tests/train/trainer_fixture.h"
+
+namespace megalith {
+namespace {
+
+using testing::LayoutCase;
+
+constexpr const char* kKinds[] = {"p2p", "a2a", "all_gather", "a2a+p2p"};
+
+ParallelConfig context(int64_t ranks, const std::string& kind) {
+  ParallelConfig parallel{.context_parallel_size = ranks, .cp_comm_type = kind};
+  if (kind == "a2a+p2p") parallel.hierarchical_context_parallel_sizes = {2, ranks / 2};
+  return parallel;
+}
+
+ParallelConfig hybrid(int64_t ranks, int64_t max_seqlen) {
+  ParallelConfig parallel = context(ranks, "p2p");
+  parallel.hybrid_context_parallel = true;
+  parallel.max_seqlen_per_dp_cp_rank = max_seqlen;
+  return parallel;
+}
+
+/// Counting sequences of 1 to 60 tokens, most of them short, each ended by the token 90.
+void write_documents(const std::string& prefix) {
+  IndexedDatasetBuilder builder(prefix, TokenType::kU16);
+  for (uint64_t document = 0; document < 400; ++document) {
+    const uint32_t word = RngKey{3, 1}.bits(document);
+    const auto length = static_cast<int32_t>(1 + word % 8 * (word >> 8) % 60);
+    std::vector<int32_t> tokens;
+    for (int32_t i = 0; i + 1 < length; ++i) tokens.push_back(static_cast<int32_t>((document + 3 * i) % 90));
+    tokens.push_back(90);
+    builder.add_document(tokens);
+  }
+  builder.finish();
+}
+
+enum class Rows { kWhole, kPacked };
+
+struct ContextCase {
+  LayoutCase layout;
+  Rows rows = Rows::kWhole;
+};
+
+class ContextLayouts : public ::testing::TestWithParam<ContextCase> {};
+
+TEST_P(ContextLayouts, TenStepsEqualOneRank) {
+  const testing::RunFolder folder;
+  LayoutCase layout = GetParam().layout;
+  if (GetParam().rows == Rows::kPacked) {
+    layout.documents = folder / "documents";
+    write_documents(layout.documents);
+  }
+  testing::expect_equal_to_one_rank(layout);
+}
+
+std::vector<ContextCase> context_cases() {
+  std::vector<ContextCase> cases;
+  const std::vector<int64_t> window = {10, 0};
+  const auto add = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel, Rows rows,
+                       const std::vector<int64_t>& tokens = {}) {
+    cases.push_back({{.name = name, .num_ranks = num_ranks, .parallel = parallel, .window = tokens}, rows});
+  };
+  for (std::string kind : kKinds) {
+    const ParallelConfig parallel = context(4, kind);
+    std::replace_if(
+        kind.begin(), kind.end(), [](char c) { return c == '+' || c == '_'; }, 'X');
+    add("PackedCp4_" + kind, 4, parallel, Rows::kPacked);
+    add("WindowCp4_" + kind, 4, parallel, Rows::kWhole, window);
+    add("PackedWindowCp4_" + kind, 4, parallel, Rows::kPacked, window);
+  }
+  add("Cp4_a2aXp2p", 4, context(4, "a2a+p2p"), Rows::kWhole);
+  add("PackedCp2_p2p", 2, context(2, "p2p"), Rows::kPacked);
+  add("WindowDp2", 2, {}, Rows::kWhole, window);
+  add("WindowOfOne", 4, context(4, "p2p"), Rows::kWhole, {0, 0});
+  add("HybridCp4", 4, hybrid(4, 16), Rows::kPacked);
+  add("HybridCp4Window", 4, hybrid(4, 8), Rows::kPacked, window);
+  ParallelConfig mixed = hybrid(2, 20);
+  mixed.pipeline_model_parallel_size = 2;
+  mixed.pipeline_schedule = "interleaved";
+  mixed.tensor_model_parallel_size = 2;
+  mixed.sequence_parallel = true;
+  add("HybridTp2SpPp2Cp2", 8, mixed, Rows::kPacked);
+  ContextCase gpt2{{.name = "Gpt2PackedCp4_p2p",
+                    .num_ranks = 4,
+                    .parallel = context(4, "p2p"),
+                    .is_gpt2 = true,
+                    .recompute = "full",
+                    .is_per_token = true},
+                   Rows::kPacked};
+  cases.push_back(gpt2);
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ContextLayouts, ::testing::ValuesIn(context_cases()),
+                         [](const auto& instance) { return instance.param.layout.name; });
+
+}  // namespace
+}  // namespace megalith
