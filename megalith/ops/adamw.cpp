@@ -22,7 +22,7 @@ void adamw(const AdamwArgs& args, Exec& exec) {
   check_flat("exp_avg", args.exp_avg);
   check_flat("exp_avg_sq", args.exp_avg_sq);
   check_float("adamw", "param", args.param, exec);
-  MG_CHECK(args.param.dtype() != DType::kF64, "adamw: param has dtype f64; allowed: f32, bf16");
+  MG_CHECK(args.param.dtype() != DType::kF64, "adamw: param has dtype f64; allowed: f32, bf16, f16");
   check_tensor("adamw", "param", args.param, args.param.dtype(), shape, exec);
   check_contiguous("adamw", "param", args.param);
   MG_CHECK(args.step >= 1, "adamw: step {} counts from 1", args.step);

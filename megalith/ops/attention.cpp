@@ -24,8 +24,8 @@ cpu::AttentionProblem checked(const char* op, const AttentionArgs& args) {
   for (const Tensor* tensor : {&args.q, &args.k, &args.v, &args.out})
     MG_CHECK(tensor->defined() && tensor->rank() == 4, "{}: q, k, v and out are tensors [B, S, N, D]", op);
   const DType dtype = args.q.dtype();
-  MG_CHECK(dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16,
-           "{}: dtype {} is not supported; allowed: f64, f32, bf16", op, name_of(dtype));
+  MG_CHECK(dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16,
+           "{}: dtype {} is not supported; allowed: f64, f32, bf16, f16", op, name_of(dtype));
   const Shape& q = args.q.shape();
   const int64_t keys = args.k.dim(1);
   const int64_t kv_heads = args.k.dim(2);

@@ -32,8 +32,8 @@ void check_contiguous(const char* op, const char* name, const Tensor& tensor) {
 void check_float(const char* op, const char* name, const Tensor& tensor, const Exec& exec) {
   check_defined(op, name, tensor, exec);
   const DType dtype = tensor.dtype();
-  MG_CHECK(dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16,
-           "{}: {} has dtype {}; allowed: f64, f32, bf16", op, name, name_of(dtype));
+  MG_CHECK(dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16,
+           "{}: {} has dtype {}; allowed: f64, f32, bf16, f16", op, name, name_of(dtype));
 }
 
 }  // namespace megalith

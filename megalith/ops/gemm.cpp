@@ -37,11 +37,11 @@ void gemm(const GemmArgs& args, Exec& exec) {
            transpose_a ? " transposed" : "", args.b.shape().str(), transpose_b ? " transposed" : "",
            args.c.shape().str());
   const DType dtype = args.a.dtype();
-  MG_CHECK(dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16,
-           "gemm: dtype {} is not supported; allowed: f64, f32, bf16", name_of(dtype));
+  MG_CHECK(dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16,
+           "gemm: dtype {} is not supported; allowed: f64, f32, bf16, f16", name_of(dtype));
   MG_CHECK(args.b.dtype() == dtype, "gemm: a is {}, b is {}", name_of(dtype), name_of(args.b.dtype()));
-  MG_CHECK(args.c.dtype() == dtype || (dtype == DType::kBF16 && args.c.dtype() == DType::kF32),
-           "gemm: inputs are {}, c is {}; allowed: the same, or f32 for bf16", name_of(dtype),
+  MG_CHECK(args.c.dtype() == dtype || (size_of(dtype) == 2 && args.c.dtype() == DType::kF32),
+           "gemm: inputs are {}, c is {}; allowed: the same, or f32 for bf16 and f16", name_of(dtype),
            name_of(args.c.dtype()));
   const void* bias = nullptr;
   if (args.bias.defined()) {

@@ -28,7 +28,7 @@ void largest_column(const Tensor& x, const Tensor& out, Exec& exec) {
                                   exec);
     }
   }
-  dispatch_dtype<double, float, bf16>(x.dtype(), kOp, [&]<class T>() {
+  dispatch_dtype<double, float, bf16, f16>(x.dtype(), kOp, [&]<class T>() {
     for (int64_t row = 0; row < x.rows(); ++row) {
       const T* values = x.data<T>() + row * x.row_stride();
       using A = std::conditional_t<std::is_same_v<T, double>, double, float>;

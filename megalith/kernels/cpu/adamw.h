@@ -14,7 +14,7 @@ namespace megalith::cpu {
 ///   g = grad_scale * grad;  m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v)
 ///   master = master * decay - step_size * m / (sqrt(v) * root_scale + eps);  param = round(master)
 struct AdamwArgs {
-  DType param_dtype = DType::kF32;  // f32 or bf16
+  DType param_dtype = DType::kF32;  // f32, bf16 or f16
   int64_t count = 0;
   void* param = nullptr;  // may be master in f32
   float* master = nullptr;

@@ -38,6 +38,7 @@ void step_tiles(const AdamwArgs& args) {
 
 void adamw(const AdamwArgs& args) {
   if (args.param_dtype == DType::kBF16) return step_tiles<bf16>(args);
+  if (args.param_dtype == DType::kF16) return step_tiles<f16>(args);
   step_tiles<float>(args);
 }
 

@@ -36,8 +36,8 @@ void merge(const AttentionMergeProblem& p, [[maybe_unused]] int num_threads) {
 void attention_merge(const AttentionMergeProblem& problem, Exec& exec) {
   const int64_t elements = problem.batch * problem.seq * problem.heads * problem.dim;
   const int num_threads = threads_for(elements, exec.num_threads());
-  dispatch_dtype<double, float, bf16>(problem.dtype, "attention_merge",
-                                      [&]<class T>() { merge<T>(problem, num_threads); });
+  dispatch_dtype<double, float, bf16, f16>(problem.dtype, "attention_merge",
+                                           [&]<class T>() { merge<T>(problem, num_threads); });
 }
 
 }  // namespace megalith::cpu

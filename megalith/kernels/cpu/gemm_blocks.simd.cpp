@@ -65,7 +65,7 @@ struct BlockProduct {
     Out* c = static_cast<Out*>(p.c) + tile_rows.begin * p.c_row_stride + tile_columns.begin;
     const Out* bias = p.bias == nullptr ? nullptr : static_cast<const Out*>(p.bias) + tile_columns.begin;
     const auto alpha = static_cast<T>(p.alpha), beta = static_cast<T>(p.beta);
-    if constexpr (__is_same(Out, bf16)) {
+    if constexpr (sizeof(Out) == 2) {
       if (step.plan.keeps_sums) {
         float* sums = step.sums + (tile_rows.begin - step.rows.begin) * step.plan.area_columns +
                       (tile_columns.begin - step.columns.begin);
@@ -135,6 +135,8 @@ void pack_b(const GemmStep& step, Range panels, Range terms) {
       return pack<double, double>(step, panels, terms);
     case DType::kBF16:
       return pack<float, bf16>(step, panels, terms);
+    case DType::kF16:
+      return pack<float, f16>(step, panels, terms);
     default:
       return pack<float, float>(step, panels, terms);
   }
@@ -146,8 +148,12 @@ void multiply_block(const GemmStep& step, Range rows, Range columns, void* a) {
     return multiply<double, double, double>(step, rows, columns, static_cast<double*>(a));
   float* panels = static_cast<float*>(a);
   if (p.dtype == DType::kF32) return multiply<float, float, float>(step, rows, columns, panels);
-  if (p.out_dtype == DType::kF32) return multiply<float, bf16, float>(step, rows, columns, panels);
-  multiply<float, bf16, bf16>(step, rows, columns, panels);
+  const auto multiply_halves = [&]<class Half>() {
+    if (p.out_dtype == DType::kF32) return multiply<float, Half, float>(step, rows, columns, panels);
+    multiply<float, Half, Half>(step, rows, columns, panels);
+  };
+  if (p.dtype == DType::kBF16) return multiply_halves.template operator()<bf16>();
+  multiply_halves.template operator()<f16>();
 }
 
 }  // namespace megalith::cpu::MG_ISA

@@ -75,7 +75,7 @@ GemmPlan plan_gemm(const GemmProblem& p, Isa isa, int num_threads) {
   plan.num_threads =
       static_cast<int>(std::clamp(flops / kFlopsPerThread, 1.0, static_cast<double>(num_threads)));
   plan.depth = part_size(p.k, kMaxDepth, 1);
-  plan.keeps_sums = p.out_dtype == DType::kBF16 && p.k > plan.depth;
+  plan.keeps_sums = size_of(p.out_dtype) == 2 && p.k > plan.depth;
   plan.area_columns =
       part_size(p.n, p.k > plan.depth ? kMaxColumnsAddedTo : kMaxChunk / plan.depth, plan.tile.columns);
   plan.area_rows = plan.keeps_sums ? part_size(p.m, kMaxChunk / plan.area_columns, 2) : p.m;

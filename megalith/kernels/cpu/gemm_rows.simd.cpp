@@ -44,6 +44,8 @@ void run(const GemmProblem& p, [[maybe_unused]] int num_threads) {
 void gemm_rows(const GemmProblem& problem, int num_threads) {
   if (problem.dtype == DType::kBF16 && problem.out_dtype == DType::kF32)
     return run<bf16, float>(problem, num_threads);
+  if (problem.dtype == DType::kF16 && problem.out_dtype == DType::kF32)
+    return run<f16, float>(problem, num_threads);
   dispatch_float(problem.dtype, [&]<class T>() { run<T, T>(problem, num_threads); });
 }
 

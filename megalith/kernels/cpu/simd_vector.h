@@ -6,6 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "megalith/core/dtype.h"
 
 namespace megalith::cpu {
@@ -51,6 +55,35 @@ template <class T, class Vector>
   const Vec<uint32_t> kept = (word & 0x7fffffffu) > 0x7f800000u ? (word >> 16) | 0x40u : rounded;
   const auto bits = __builtin_convertvector(kept, Vec<uint16_t, kVectorBytes / 2>);
   std::memcpy(static_cast<void*>(to), &bits, sizeof bits);
+}
+
+// What the compiler would convert element by element. The forms with a mask, since GCC 12 takes the others
+// for uninitialized (bug 105593).
+[[gnu::always_inline]] static inline Vec<float> load_vector(const f16* from) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec<float>>(
+      _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Vec<float>>(
+      _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#else
+  Vec<_Float16, kVectorBytes / 2> values;
+  std::memcpy(&values, from, sizeof values);
+  return __builtin_convertvector(values, Vec<float>);
+#endif
+}
+
+[[gnu::always_inline]] static inline void store_vector(f16* to, Vec<float> value) {
+#if defined(__AVX512F__)
+  const __m256i halves =
+      _mm512_maskz_cvtps_ph(0xffff, reinterpret_cast<__m512>(value), _MM_FROUND_TO_NEAREST_INT);
+#elif defined(__AVX2__)
+  const __m128i halves = _mm256_cvtps_ph(reinterpret_cast<__m256>(value), _MM_FROUND_TO_NEAREST_INT);
+#else
+  const auto halves = __builtin_convertvector(value, Vec<_Float16, kVectorBytes / 2>);
+#endif
+  static_assert(sizeof halves == kVectorBytes / 2);
+  std::memcpy(static_cast<void*>(to), &halves, sizeof halves);
 }
 
 template <class T>

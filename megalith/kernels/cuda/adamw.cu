@@ -69,6 +69,7 @@ void adamw(const cpu::AdamwArgs& args, Exec& exec) {
     launch_rows(StepElements<Param, 1>{args, has_param}, 1, args.count, exec);
   };
   if (args.param_dtype == DType::kBF16) return step.template operator()<Bf16>();
+  if (args.param_dtype == DType::kF16) return step.template operator()<__half>();
   step.template operator()<float>();
 }
 

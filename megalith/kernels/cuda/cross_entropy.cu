@@ -8,7 +8,7 @@ namespace {
 
 template <class T>
 __device__ inline acc_t<T> exponential(acc_t<T> x) {
-  if constexpr (std::is_same_v<T, Bf16>) {
+  if constexpr (sizeof(T) == 2) {
     return __expf(x);
   } else {
     return exp(x);

@@ -73,11 +73,12 @@ __device__ inline void store_acc(T* place, const acc_t<T> (&values)[kCount]) {
   *reinterpret_cast<Vector<T, kCount>*>(place) = vector;
 }
 
-/// Calls `work.operator()<T>()` with the device's type for f64, f32 or bf16; the op has checked the dtype.
+/// Calls `work.operator()<T>()` with the device's type for f64, f32, bf16 or f16; the op has checked the dtype.
 template <class Work>
 void dispatch_device_float(DType dtype, Work&& work) {
   if (dtype == DType::kF64) return work.template operator()<double>();
   if (dtype == DType::kBF16) return work.template operator()<Bf16>();
+  if (dtype == DType::kF16) return work.template operator()<__half>();
   work.template operator()<float>();
 }
 
