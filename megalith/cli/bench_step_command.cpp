@@ -156,9 +156,9 @@ Phases time_steps(const Case& c, TrainStep& step, const TrainStep::NextBatch& ne
   const auto begin = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < c.steps; ++i) {
     const StepResult result = step.run(kWarmUp + i + 1, 0, next_batch, exec);
-    ms.data.push_back(result.data_ms);
-    ms.forward.push_back(result.forward_ms);
-    ms.backward.push_back(result.backward_ms);
+    ms.data.push_back(result.times[Phase::kData]);
+    ms.forward.push_back(result.times[Phase::kForward]);
+    ms.backward.push_back(result.times[Phase::kBackward]);
   }
   exec.synchronize();
   ms.step = milliseconds_since(begin) / static_cast<double>(c.steps);

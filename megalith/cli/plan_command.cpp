@@ -92,10 +92,10 @@ void print_memory(RunConfig config) {
     print_row(name, human_bytes(static_cast<double>(bytes)), detail);
   };
   std::printf("\nmemory, on one rank\n");
-  row("parameters", plan.parameters, config.model.bf16 ? "bf16" : "f32");
+  row("parameters", plan.parameters, name_of(config.model.dtype()));
   row("gradients", plan.gradients, "f32");
   row("optimizer", plan.optimizer,
-      config.model.bf16 ? "f32 master weights and two moments" : "two f32 moments");
+      config.model.dtype() == DType::kF32 ? "two f32 moments" : "f32 master weights and two moments");
   row("activations", plan.activations,
       fmt::format("one microbatch of {} tokens, recompute {}",
                   config.train.micro_batch_size * config.data.seq_length,

@@ -1,8 +1,12 @@
 #include "megalith/optim/adamw.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
 #include <vector>
 
+#include "megalith/base/math.h"
 #include "megalith/ops/adamw.h"
 #include "megalith/ops/elementwise.h"
 
@@ -36,28 +40,55 @@ std::vector<DecayRange> decay_ranges(const ParameterStore& store) {
   return merged;
 }
 
+Tensor zeros_on_host(const Shape& shape, Device device, Pool& pool) {
+  const Tensor tensor(std::make_shared<Storage>(pool, device, shape.numel() * 4), DType::kF32, shape);
+  std::memset(tensor.raw(), 0, static_cast<size_t>(tensor.nbytes()));
+  return tensor;
+}
+
 }  // namespace
 
 AdamW::AdamW(ParameterStore& store, const OptimConfig& config, Exec& exec)
-    : store_(&store), config_(config), has_own_master_(store.dtype() != DType::kF32) {
+    : host_pool_(exec.device(), host_ledger_, Pool::Memory::kPinnedHost),
+      store_(&store),
+      config_(config),
+      has_own_master_(store.dtype() != DType::kF32) {
   const OwnerScope scope(exec.ledger(), "optimizer");
-  Shape owned_shape{0};
-  for (const ParameterStore::Owned& owned : store.owned())
-    owned_shape.set(0, owned_shape[0] + owned.range.size());
-  // One buffer of each kind for all parts: a block of its own for every small one would waste memory.
-  const Tensor masters = has_own_master_ ? exec.zeros(owned_shape, DType::kF32) : Tensor();
-  const Tensor moments = exec.zeros(owned_shape, DType::kF32);
-  const Tensor square_moments = exec.zeros(owned_shape, DType::kF32);
+  int64_t num_owned = 0;
+  for (const ParameterStore::Owned& owned : store.owned()) num_owned += owned.range.size();
+  const double share = config.optimizer_cpu_offload ? config.optimizer_offload_fraction : 0;
+  // Whole vectors on both sides of the cut.
+  const int64_t num_on_host =
+      std::min(round_up<int64_t>(std::llround(share * static_cast<double>(num_owned)), 64), num_owned);
+  // One buffer for all parts: a block of its own for every small one would waste memory.
+  const int64_t kinds = has_own_master_ ? 3 : 2;
+  const Tensor on_device = exec.zeros({kinds, num_owned - num_on_host}, DType::kF32);
+  const Tensor on_host =
+      num_on_host > 0 ? zeros_on_host({kinds, num_on_host}, exec.device(), host_pool_) : Tensor();
   int64_t begin = 0;
   for (const ParameterStore::Owned& owned : store.owned()) {
     const int64_t end = begin + owned.range.size();
-    parts_.push_back({.owned = owned,
-                      .master = has_own_master_ ? masters.slice(0, begin, end) : owned.data,
-                      .exp_avg = moments.slice(0, begin, end),
-                      .exp_avg_sq = square_moments.slice(0, begin, end)});
+    const int64_t cut = std::clamp(num_on_host, begin, end);
+    const auto part = [&](int64_t from, int64_t to) {
+      ParameterStore::Owned piece = owned;
+      piece.range = {owned.range.begin + from - begin, owned.range.begin + to - begin};
+      piece.data = owned.data.slice(0, from - begin, to - begin);
+      piece.grad = owned.grad.slice(0, from - begin, to - begin);
+      return piece;
+    };
+    if (begin < cut) add_part(part(begin, cut), on_host.slice(1, begin, cut));
+    if (cut < end) add_part(part(cut, end), on_device.slice(1, cut - num_on_host, end - num_on_host));
     begin = end;
   }
   copy_master_from_model(exec);
+}
+
+void AdamW::add_part(const ParameterStore::Owned& owned, const Tensor& state) {
+  const auto kind = [&](int64_t index) { return state.slice(0, index, index + 1).view({-1}); };
+  parts_.push_back({.owned = owned,
+                    .master = has_own_master_ ? kind(2) : owned.data,
+                    .exp_avg = kind(0),
+                    .exp_avg_sq = kind(1)});
 }
 
 void AdamW::copy_master_from_model(Exec& exec) {

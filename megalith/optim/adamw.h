@@ -12,7 +12,9 @@ namespace megalith {
 /// AdamW over the flat buffers of a ParameterStore: f32 master weights (the weights themselves in an f32
 /// model) and f32 moments. Weight decay skips parameters that do not decay. The store's gradients must be
 /// allocated. Where ranks share the parameters, each keeps state for what it owns and updates no other
-/// weights (ZeRO-1, Rajbhandari et al. 2020; Megatron's distributed optimizer).
+/// weights (ZeRO-1, Rajbhandari et al. 2020; Megatron's distributed optimizer). With optimizer_cpu_offload
+/// the state of the first optimizer_offload_fraction of the elements lives in pinned host memory; the same
+/// kernels work on it there, to the same bits.
 class AdamW {
  public:
   AdamW(ParameterStore& store, const OptimConfig& config, Exec& exec);
@@ -46,6 +48,10 @@ class AdamW {
     Tensor master, exp_avg, exp_avg_sq;  // [owned.range.size()] f32
   };
 
+  void add_part(const ParameterStore::Owned& owned, const Tensor& state);
+
+  MemoryLedger host_ledger_;
+  Pool host_pool_;
   ParameterStore* store_;
   OptimConfig config_;
   bool has_own_master_;

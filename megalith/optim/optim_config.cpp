@@ -30,10 +30,25 @@ void declare_fields(OptimConfig& c, FieldList& f) {
   f.add("adam_beta2", c.adam_beta2, {.help = "decay of the mean squared gradient", .min = 0, .below = 1});
   f.add("adam_eps", c.adam_eps, {.help = "added to the root of the mean squared gradient", .min = 0});
   f.add("clip_grad", c.clip_grad, {.help = "largest global gradient norm; 0: no clipping", .min = 0});
+  f.add("optimizer_cpu_offload", c.optimizer_cpu_offload,
+        {.help = "master weights and moments live in host memory, where the GPU reads and writes them"});
+  f.add("optimizer_offload_fraction", c.optimizer_offload_fraction,
+        {.help = "share of the parameters of which optimizer_cpu_offload speaks", .min = 0, .max = 1});
+  f.add("loss_scale", c.loss_scale,
+        {.help = "the loss is multiplied by it for the backward; 0: dynamic with fp16, else 1", .min = 0});
+  f.add("initial_loss_scale", c.initial_loss_scale, {.help = "dynamic loss scale at the start", .above = 0});
+  f.add("min_loss_scale", c.min_loss_scale, {.help = "smallest dynamic loss scale", .above = 0});
+  f.add("loss_scale_window", c.loss_scale_window,
+        {.help = "steps without Inf or NaN in a row after which the dynamic loss scale doubles", .min = 1});
+  f.add("hysteresis", c.hysteresis,
+        {.help = "steps with Inf or NaN before the dynamic loss scale is halved", .min = 1});
 }
 
 void validate(const OptimConfig& c) {
   if (c.min_lr > c.lr) throw UsageError(fmt::format("min_lr {} is above lr {}", c.min_lr, c.lr));
+  if (c.min_loss_scale > c.initial_loss_scale)
+    throw UsageError(fmt::format("min_loss_scale {} is above initial_loss_scale {}", c.min_loss_scale,
+                                 c.initial_loss_scale));
   if (c.lr_warmup_init > c.lr)
     throw UsageError(fmt::format("lr_warmup_init {} is above lr {}", c.lr_warmup_init, c.lr));
   if (c.lr_warmup_iters > 0 && c.lr_warmup_fraction > 0) {

@@ -29,6 +29,15 @@ struct OptimConfig {
   double adam_beta2 = 0.999;
   double adam_eps = 1e-8;
   double clip_grad = 1.0;  ///< 0: gradients are not clipped
+
+  bool optimizer_cpu_offload = false;
+  double optimizer_offload_fraction = 1;
+
+  double loss_scale = 0;  ///< fixed; 0: dynamic in an fp16 model, else none
+  double initial_loss_scale = 4294967296;
+  double min_loss_scale = 1;
+  int64_t loss_scale_window = 1000;
+  int64_t hysteresis = 2;
 };
 
 void declare_fields(OptimConfig& config, FieldList& fields);

@@ -80,7 +80,7 @@ RankMemory rank_memory(const RunConfig& config, const MeshShape& shape, const Pi
   const auto element_bytes = static_cast<int64_t>(size_of(config.model.dtype()));
   return {.parameters = element_bytes * (shards_parameters ? share + in_flight : whole),
           .gradients = 4 * (shards_gradients ? share + in_flight : whole),
-          .optimizer = (config.model.bf16 ? 12 : 8) * share,
+          .optimizer = (config.model.dtype() == DType::kF32 ? 8 : 12) * share,
           .activations = activation_bytes(config, shape, pipeline, pipeline_rank)};
 }
 

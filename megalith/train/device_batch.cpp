@@ -26,7 +26,7 @@ std::vector<int32_t> first_keys(const HostBatch& host) {
 }  // namespace
 
 DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_t num_microbatches,
-                              ContextShare share, Exec& exec) {
+                              ContextShare share, Exec& exec, double loss_scale) {
   const OwnerScope scope(exec.ledger(), "batch");
   const Zigzag zigzag{share.size, host.seq};
   const int64_t local_seq = zigzag.local_seq();
@@ -55,12 +55,12 @@ DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_
 
   std::vector<int32_t> labels = host.labels;
   std::vector<float> weights = host.loss_mask;
-  const double scale = scaling == LossScaling::kSum
-                           ? 1
-                           : 1 / (std::max(batch.num_tokens, 1.0) * static_cast<double>(num_microbatches));
+  const double all_terms = scaling == LossScaling::kSum
+                               ? 1
+                               : std::max(batch.num_tokens, 1.0) * static_cast<double>(num_microbatches);
   for (size_t i = 0; i < weights.size(); ++i) {
     if (weights[i] == 0) labels[i] = -1;
-    weights[i] = static_cast<float>(weights[i] * scale);
+    weights[i] = static_cast<float>(weights[i] * (1 / all_terms) * loss_scale);
   }
   batch.tokens = {.ids = upload(host.tokens, {tokens}),
                   .labels = upload(labels, {tokens}),

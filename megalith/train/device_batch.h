@@ -29,9 +29,10 @@ inline ContextShare context_share(const Mesh& mesh) {
   return {mesh.cp().rank(), mesh.cp().size(), mesh.config().max_seqlen_per_dp_cp_rank};
 }
 
-/// This rank's tokens of the microbatch; num_tokens and the means are those of the whole.
+/// This rank's tokens of the microbatch; num_tokens and the means are those of the whole. All weights are
+/// times `loss_scale`.
 DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_t num_microbatches,
-                              ContextShare share, Exec& exec);
+                              ContextShare share, Exec& exec, double loss_scale = 1);
 inline DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_t num_microbatches,
                                      Exec& exec) {
   return make_device_batch(host, scaling, num_microbatches, ContextShare{}, exec);

@@ -57,15 +57,16 @@ DeviceBatch& PipelinePass::batch_of(int microbatch) {
   next_batch_(host_batch_);
   const int64_t dp = mesh_->size(Axis::kDp);
   const int64_t num_terms = schedule_->num_microbatches * dp;
-  DeviceBatch batch =
-      make_device_batch(host_batch_, options_.scaling, num_terms, context_share(*mesh_), *exec_);
+  DeviceBatch batch = make_device_batch(host_batch_, options_.scaling, num_terms, context_share(*mesh_),
+                                        *exec_, options_.loss_scale);
   batch.context.rng = options_.rng.fold(static_cast<uint64_t>(microbatch * dp + mesh_->rank(Axis::kDp)));
   if (mesh_->cp().size() > 1)
     batch.context.rng = batch.context.rng.fold(static_cast<uint64_t>(mesh_->cp().rank()));  // other tokens
   batch.context.is_training = true;
   // What a microbatch counts beside others, in the unit of its token losses.
   batch.context.aux_loss_scale =
-      options_.scaling == LossScaling::kSum ? batch.num_tokens : 1 / static_cast<double>(num_terms);
+      options_.loss_scale *
+      (options_.scaling == LossScaling::kSum ? batch.num_tokens : 1 / static_cast<double>(num_terms));
   return batches_.emplace(microbatch, std::move(batch)).first->second;
 }
 
@@ -73,6 +74,10 @@ void PipelinePass::forward(int microbatch, int chunk) {
   const OwnerScope scope(exec_->ledger(), "activations");
   const int stage = stage_of(chunk);
   const DeviceBatch& batch = batch_of(microbatch);
+  if (options_.graphs != nullptr) {
+    losses_.push_back(options_.graphs->run(batch));
+    return;
+  }
   Flight& flight = flights_[{microbatch, stage}];
   flight.tape =
       std::make_unique<Tape>(*exec_, Tape::Options{.is_recording = true, .recompute = options_.recompute});
@@ -90,6 +95,7 @@ void PipelinePass::forward(int microbatch, int chunk) {
 }
 
 void PipelinePass::backward(int microbatch, int chunk, bool defers_weights) {
+  if (options_.graphs != nullptr) return;
   const OwnerScope scope(exec_->ledger(), "activations");
   const int stage = stage_of(chunk);
   Flight& flight = flights_.at({microbatch, stage});

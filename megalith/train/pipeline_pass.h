@@ -12,6 +12,7 @@
 #include "megalith/parallel/mesh.h"
 #include "megalith/parallel/pipeline/schedule.h"
 #include "megalith/train/device_batch.h"
+#include "megalith/train/microbatch_graphs.h"
 
 namespace megalith {
 
@@ -19,6 +20,8 @@ struct PassOptions {
   RecomputePolicy recompute;
   RngKey rng;  ///< of the step; each microbatch draws from a stream of its own
   LossScaling scaling = LossScaling::kMean;
+  MicrobatchGraphs* graphs = nullptr;  ///< forwards run forward and backward, backwards nothing; or null
+  double loss_scale = 1;               ///< losses and gradients are times this (optim/loss_scaler.h)
 };
 
 /// Forward and backward of all microbatches of one step on one rank, as the pipeline's schedule says. Without

@@ -1,6 +1,7 @@
 #include "megalith/train/run_state.h"
 
 #include <charconv>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <optional>
@@ -19,6 +20,10 @@ namespace {
 constexpr const char* kConsumedSamples = "consumed_samples";
 constexpr const char* kScheduleSamples = "schedule_samples";
 constexpr const char* kOptimizerSteps = "optimizer_steps";
+// Of a dynamic loss scale alone.
+constexpr const char* kLossScale = "loss_scale";
+constexpr const char* kLossScaleGoodSteps = "loss_scale_good_steps";
+constexpr const char* kLossScaleHysteresis = "loss_scale_hysteresis_left";
 
 int64_t count_from(const CheckpointReader& reader, const std::string& key) {
   const std::string& text = reader.state(key);
@@ -27,6 +32,29 @@ int64_t count_from(const CheckpointReader& reader, const std::string& key) {
   MG_CHECK(error == std::errc() && end == text.data() + text.size() && value >= 0,
            "{}: {} is '{}', not a count", reader.directory().string(), key, text);
   return value;
+}
+
+double scale_from(const CheckpointReader& reader) {
+  const std::string& text = reader.state(kLossScale);
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  MG_CHECK(error == std::errc() && end == text.data() + text.size() && std::isfinite(value) && value > 0,
+           "{}: {} is '{}', not a loss scale", reader.directory().string(), kLossScale, text);
+  return value;
+}
+
+std::map<std::string, std::string> state_texts(const RunParts& parts) {
+  std::map<std::string, std::string> texts = {
+      {kConsumedSamples, std::to_string(parts.state->consumed_samples)},
+      {kScheduleSamples, std::to_string(parts.state->schedule_samples)},
+      {kOptimizerSteps, std::to_string(parts.optimizer->num_steps())}};
+  const LossScaler* scaler = parts.loss_scaler;
+  if (scaler != nullptr && scaler->kind() == LossScaler::Kind::kDynamic) {
+    texts[kLossScale] = fmt::format("{}", scaler->state().scale);
+    texts[kLossScaleGoodSteps] = std::to_string(scaler->state().good_steps);
+    texts[kLossScaleHysteresis] = std::to_string(scaler->state().hysteresis_left);
+  }
+  return texts;
 }
 
 std::string state_name(const AdamW::StatePiece& piece) {
@@ -115,9 +143,7 @@ void with_whole_weights(ParameterStore& store, Exec& exec, const std::function<v
 CheckpointContents run_contents(const RunParts& parts, const SaveOptions& options) {
   CheckpointContents contents{.iteration = parts.state->iteration,
                               .config_yaml = options.config_yaml,
-                              .state = {{kConsumedSamples, std::to_string(parts.state->consumed_samples)},
-                                        {kScheduleSamples, std::to_string(parts.state->schedule_samples)},
-                                        {kOptimizerSteps, std::to_string(parts.optimizer->num_steps())}},
+                              .state = state_texts(parts),
                               .tokenizer = options.tokenizer};
   const SavedParts saved(*parts.parameters, *parts.mesh);
   const auto add = [&](std::vector<NamedTensor>& to, const std::string& name, const Parameter& parameter,
@@ -166,6 +192,10 @@ bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& ex
   *parts.state = {.iteration = reader.iteration(),
                   .consumed_samples = count_from(reader, kConsumedSamples),
                   .schedule_samples = count_from(reader, kScheduleSamples)};
+  if (parts.loss_scaler != nullptr && reader.state().contains(kLossScale))
+    parts.loss_scaler->restore({.scale = scale_from(reader),
+                                .good_steps = count_from(reader, kLossScaleGoodSteps),
+                                .hysteresis_left = count_from(reader, kLossScaleHysteresis)});
   return true;
 }
 

@@ -9,6 +9,7 @@
 #include "megalith/checkpoint/save.h"
 #include "megalith/models/gpt/gpt_model.h"
 #include "megalith/optim/adamw.h"
+#include "megalith/optim/loss_scaler.h"
 
 namespace megalith {
 
@@ -27,6 +28,7 @@ struct RunParts {
   std::vector<RouterView> routers = {};  ///< of the model
   AdamW* optimizer = nullptr;
   RunState* state = nullptr;
+  LossScaler* loss_scaler = nullptr;  ///< or null
 };
 
 struct SaveOptions {

@@ -28,7 +28,8 @@ StepLosses sum_losses(const OwnLosses& own, LanguageModel& model, const Mesh& me
     const std::vector<double> values = to_vector<double>(total);
     std::copy(values.begin(), values.end(), sums.begin());
   }
-  const double to_mean = own.scaling == LossScaling::kSum ? 1 / std::max(sums[4], 1.0) : 1;
+  const double tokens = own.scaling == LossScaling::kSum ? std::max(sums[4], 1.0) : 1;
+  const double to_mean = 1 / tokens / own.loss_scale;
   StepLosses losses{.loss = sums[0] * to_mean, .to_mean = to_mean};
   // Every rank of a pipeline stage counted the stage's routers.
   const double layers = sums[3] * mesh.shape().pp / mesh.shape().world;

@@ -15,7 +15,8 @@ struct StepLosses {
   /// The routers' auxiliary losses (ops/route.h) without their coefficients, mean over the layers with
   /// experts, as Megatron logs them; nothing where a model has none of that kind.
   std::optional<double> load_balancing, z;
-  double to_mean = 1;  ///< what makes gradients those of `loss`: 1 / tokens of the step under kSum
+  double to_mean =
+      1;  ///< what makes gradients those of `loss`: 1 / loss_scale, under kSum / tokens of the step
 };
 
 /// What this rank has of them.
@@ -23,6 +24,7 @@ struct OwnLosses {
   double loss = 0;        ///< of its microbatches
   double num_tokens = 0;  ///< whose loss counts, in its microbatches
   LossScaling scaling = LossScaling::kMean;
+  double loss_scale = 1;  ///< that `loss`, routers' losses and gradients are times
 };
 
 /// From what this rank has: the losses of its microbatches and the books of its routers, which are cleared.

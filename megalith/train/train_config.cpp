@@ -53,6 +53,16 @@ void declare_fields(TrainConfig& c, FieldList& f) {
         {.help = "1: wait for the GPU after each phase, so that the times of the phases are exact",
          .min = 0,
          .max = 1});
+  f.add("profile", c.profile,
+        {.help = "print the times of the phases of some steps; profilers record those steps"});
+  f.add("profile_step_start", c.profile_step_start, {.help = "first step that is profiled", .min = 1});
+  f.add("profile_step_end", c.profile_step_end, {.help = "first step that is not any more", .min = 2});
+  f.add("cuda_graph_impl", c.cuda_graph_impl,
+        {.help = "full_iteration: forward and backward of a microbatch are captured as a CUDA graph and "
+                 "replayed; one GPU, dense models, no dropout",
+         .allowed = {"none", "full_iteration"}});
+  f.add("cuda_graph_warmup_steps", c.cuda_graph_warmup_steps,
+        {.help = "steps without the graph before it is captured", .min = 1});
 }
 
 void validate(const TrainConfig& c) {
@@ -60,10 +70,31 @@ void validate(const TrainConfig& c) {
     throw UsageError(fmt::format("global_batch_size {} is not a multiple of micro_batch_size {}",
                                  c.global_batch_size, c.micro_batch_size));
   }
+  if (c.profile && c.profile_step_end <= c.profile_step_start)
+    throw UsageError(fmt::format("profile_step_end {} is not behind profile_step_start {}",
+                                 c.profile_step_end, c.profile_step_start));
   if (c.finetune && c.load.empty()) throw UsageError("finetune needs load: the directory with the weights");
 }
 
+namespace {
+
+void check_cuda_graph(const RunConfig& config, int num_ranks) {
+  const std::string& impl = config.train.cuda_graph_impl;
+  if (impl == "none") return;
+  const auto require = [&](bool holds, const std::string& needed) {
+    if (!holds) throw UsageError(fmt::format("cuda_graph_impl {} needs {}", impl, needed));
+  };
+  require(num_ranks == 1, fmt::format("one rank, not {}", num_ranks));
+  require(config.model.moe.num_experts == 0,
+          "a dense model: what experts compute differs from batch to batch");
+  require(config.model.hidden_dropout == 0 && config.model.attention_dropout == 0,
+          "hidden_dropout 0 and attention_dropout 0: a graph would drop the same elements every time");
+}
+
+}  // namespace
+
 void check_layout(const RunConfig& config, int num_ranks) {
+  check_cuda_graph(config, num_ranks);
   validate(config.parallel);
   const MeshShape shape = mesh_shape(config.parallel, num_ranks);
   const TrainConfig& train = config.train;

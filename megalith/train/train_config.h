@@ -41,6 +41,11 @@ struct TrainConfig {
   bool calculate_per_token_loss = false;
   std::string nan_policy = "stop";
   int64_t timing_log_level = 0;
+  bool profile = false;
+  int64_t profile_step_start = 10;
+  int64_t profile_step_end = 12;
+  std::string cuda_graph_impl = "none";
+  int64_t cuda_graph_warmup_steps = 3;
 
   int64_t batch_size() const { return global_batch_size > 0 ? global_batch_size : micro_batch_size; }
   /// Of each data-parallel rank.
@@ -48,6 +53,10 @@ struct TrainConfig {
     return batch_size() / (micro_batch_size * data_parallel_size);
   }
   RecomputePolicy recompute_policy() const;
+  /// `step` counts from 1.
+  bool profiles_step(int64_t step) const {
+    return profile && step >= profile_step_start && step < profile_step_end;
+  }
 };
 
 void declare_fields(TrainConfig& config, FieldList& fields);

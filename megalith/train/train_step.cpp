@@ -1,6 +1,5 @@
 #include "megalith/train/train_step.h"
 
-#include <chrono>
 #include <cmath>
 
 #include "megalith/base/log.h"
@@ -12,22 +11,9 @@
 namespace megalith {
 namespace {
 
-// Adds the time since the last call to one phase after another.
-class PhaseClock {
- public:
-  void stop(double& phase_ms) {
-    const auto now = std::chrono::steady_clock::now();
-    phase_ms += std::chrono::duration<double, std::milli>(now - last_).count();
-    last_ = now;
-  }
-
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
-
-double& phase_of(const Action& action, StepResult& result) {
-  if (!action.is_compute()) return result.transfer_ms;
-  return action.kind == ActionKind::kForward ? result.forward_ms : result.backward_ms;
+Phase phase_of(const Action& action) {
+  if (!action.is_compute()) return Phase::kTransfer;
+  return action.kind == ActionKind::kForward ? Phase::kForward : Phase::kBackward;
 }
 
 }  // namespace
@@ -46,43 +32,50 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
   const Mesh& mesh = *parts_.mesh;
   StepResult result{.lr = parts_.schedule->lr(schedule_samples),
                     .weight_decay = parts_.schedule->weight_decay(schedule_samples)};
-  PhaseClock clock;
+  LossScaler* scaler = parts_.loss_scaler;
+  const double loss_scale = scaler != nullptr ? scaler->scale() : 1;
+  if (scaler != nullptr && scaler->kind() != LossScaler::Kind::kNone) result.loss_scale = loss_scale;
+  const bool is_profiled = train_.profiles_step(step);
+  PhaseClock clock(is_profiled ? PhaseClock::Times::kHostAndDevice : PhaseClock::Times::kHost, exec);
 
   data_parallel_.begin_step(pipeline_.num_microbatches);
   const auto timed_batch = [&](HostBatch& batch) {
-    clock.stop(result.forward_ms);
+    clock.stop(Phase::kForward);
+    const PhaseRange range(Phase::kData, exec);
     next_batch(batch);
-    clock.stop(result.data_ms);
+    clock.stop(Phase::kData);
   };
   const LossScaling scaling = train_.calculate_per_token_loss ? LossScaling::kSum : LossScaling::kMean;
   PipelinePass pass(model, mesh, pipeline_,
                     {.recompute = train_.recompute_policy(),
                      .rng = exec.rng().fold("train").fold(static_cast<uint64_t>(step)),
-                     .scaling = scaling},
+                     .scaling = scaling,
+                     .graphs = graphs(exec),
+                     .loss_scale = loss_scale},
                     timed_batch, exec);
   for (const Action& action : pipeline_.ranks[static_cast<size_t>(mesh.pp().rank())]) {
+    const PhaseRange range(phase_of(action), exec);
     pass.run(action);
     if (train_.timing_log_level > 0) exec.synchronize();
-    clock.stop(phase_of(action, result));
+    clock.stop(phase_of(action));
   }
-  data_parallel_.finish_gradients(exec);
-  clock.stop(result.reduce_ms);
+  {
+    const PhaseRange range(Phase::kGradientSum, exec);
+    data_parallel_.finish_gradients(exec);
+    clock.stop(Phase::kGradientSum);
+  }
 
   const StepLosses losses = sum_losses(
-      {.loss = pass.loss(), .num_tokens = pass.num_tokens(), .scaling = scaling}, model, mesh, exec);
+      {.loss = pass.loss(), .num_tokens = pass.num_tokens(), .scaling = scaling, .loss_scale = loss_scale},
+      model, mesh, exec);
   result.loss = losses.loss;
   result.load_balancing_loss = losses.load_balancing;
   result.z_loss = losses.z;
   result.grad_norm = global_grad_norm(parameters, mesh, exec) * losses.to_mean;
+  clock.stop(Phase::kNorm);
   result.is_finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
-  if (!result.is_finite) {
-    const std::string message =
-        fmt::format("step {}: loss {}, gradient norm {}", step, result.loss, result.grad_norm);
-    MG_CHECK(train_.nan_policy != "stop",
-             "{}; the weights are those of step {} (nan_policy: stop; also: skip, warn)", message, step - 1);
-    result.was_skipped = train_.nan_policy == "skip";
-    log_warn("{}{}", message, result.was_skipped ? ": update skipped" : "");
-  }
+  result.was_skipped = skips_update(step, result);
+  const PhaseRange range(Phase::kOptimizer, exec);
   if (parts_.before_update) parts_.before_update();
   if (!result.was_skipped) {
     const double grad_scale = clip_coefficient(result.grad_norm, clip_grad_) * losses.to_mean;
@@ -92,8 +85,36 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
   }
   model.after_step(exec);
   if (train_.timing_log_level > 0) exec.synchronize();
-  clock.stop(result.optimizer_ms);
+  clock.stop(Phase::kOptimizer);
+  result.times = clock.host();
+  if (is_profiled) result.device_times = clock.device();
   return result;
+}
+
+MicrobatchGraphs* TrainStep::graphs(Exec& exec) {
+  if (train_.cuda_graph_impl == "none" || eager_steps_++ < train_.cuda_graph_warmup_steps) return nullptr;
+  if (graphs_ == nullptr)
+    graphs_ = std::make_unique<MicrobatchGraphs>(*parts_.model, train_.recompute_policy(), exec);
+  return graphs_.get();
+}
+
+bool TrainStep::skips_update(int64_t step, const StepResult& result) {
+  LossScaler* scaler = parts_.loss_scaler;
+  const bool is_dynamic = scaler != nullptr && scaler->kind() == LossScaler::Kind::kDynamic;
+  if (is_dynamic) scaler->update(!result.is_finite);
+  if (result.is_finite) return false;
+  const std::string message =
+      fmt::format("step {}: loss {}, gradient norm {}", step, result.loss, result.grad_norm);
+  if (is_dynamic) {
+    log_info("{} at loss scale {}: update skipped; next loss scale {}", message, *result.loss_scale,
+             scaler->scale());
+    return true;
+  }
+  MG_CHECK(train_.nan_policy != "stop",
+           "{}; the weights are those of step {} (nan_policy: stop; also: skip, warn)", message, step - 1);
+  const bool is_skipped = train_.nan_policy == "skip";
+  log_warn("{}{}", message, is_skipped ? ": update skipped" : "");
+  return is_skipped;
 }
 
 }  // namespace megalith

@@ -6,6 +6,7 @@
 #include "megalith/base/files.h"
 #include "megalith/base/log.h"
 #include "megalith/base/text.h"
+#include "megalith/core/cuda/cuda_timeline.h"
 #include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cuda/device_code.h"
 #include "megalith/train/build_model.h"
@@ -30,7 +31,9 @@ ParameterStore& fresh_parameters(LanguageModel& model, Exec& exec) {
 }
 
 // A kernel that this GPU cannot run is refused by name before the first step, not in the middle of one.
-Exec& checked(Exec& exec) {
+Exec& checked(Exec& exec, const TrainConfig& train) {
+  if (exec.device().is_cpu() && train.cuda_graph_impl != "none")
+    throw UsageError(fmt::format("cuda_graph_impl {} needs a GPU; device is cpu", train.cuda_graph_impl));
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) cuda::check_device_code(exec.cuda().limits());
   }
@@ -49,7 +52,7 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
     : config_(config),
       config_yaml_(std::move(config_yaml)),
       mesh_(&mesh),
-      exec_(&checked(exec)),
+      exec_(&checked(exec, config.train)),
       masks_{.eod = vocabulary.eod,
              .eod_mask_loss = config.data.eod_mask_loss,
              .reset_position_ids = config.data.reset_position_ids,
@@ -58,11 +61,13 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
       optimizer_(fresh_parameters(*model_, exec), config.optim, exec),
       schedule_(config.optim, {.train_samples = config.train.train_iters * config.train.batch_size(),
                                .samples_per_iteration = config.train.batch_size()}),
+      loss_scaler_(config.optim, config.model.fp16),
       step_({.model = model_.get(),
              .optimizer = &optimizer_,
              .schedule = &schedule_,
              .mesh = &mesh,
-             .before_update = [this] { saver_.before_update(*exec_); }},
+             .before_update = [this] { saver_.before_update(*exec_); },
+             .loss_scaler = &loss_scaler_},
             config.train, config.optim.clip_grad),
       flops_(model_->flops_per_token(config.data.seq_length)) {
   const TrainConfig& train = config_.train;
@@ -70,7 +75,8 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
                        .parameters = &model_->parameters(),
                        .routers = model_->routers(),
                        .optimizer = &optimizer_,
-                       .state = &state_};
+                       .state = &state_,
+                       .loss_scaler = &loss_scaler_};
   if (train.finetune) {
     load_run_weights(train.load, *model_, optimizer_, exec);
   } else if (!train.load.empty()) {
@@ -118,6 +124,7 @@ TrainSummary Trainer::run(StopSignal& stop) {
     const auto begin = Clock::now();
     const StepResult result = train_one();
     record(result, seconds_since(begin));
+    profile(result);
     const bool is_last = state_.iteration == train.train_iters;
     if (is_last || state_.iteration % train.eval_interval == 0) evaluate_now();
     if (train.save_interval > 0 && state_.iteration % train.save_interval == 0) save_now();
@@ -177,23 +184,44 @@ void Trainer::record(const StepResult& result, double step_s) {
                  .grad_norm = result.grad_norm,
                  .tokens_per_second = tokens_per_second});
   if (metrics_ == nullptr) return;
-  std::vector<Metric> metrics = {{"loss", result.loss},
-                                 {"lr", result.lr},
-                                 {"grad_norm", result.grad_norm},
-                                 {"tokens_per_second", tokens_per_second},
-                                 {"consumed_samples", static_cast<double>(state_.consumed_samples)},
-                                 {"weight_decay", result.weight_decay},
-                                 {"step_ms", step_s * 1e3},
-                                 {"data_ms", result.data_ms},
-                                 {"forward_ms", result.forward_ms},
-                                 {"backward_ms", result.backward_ms},
-                                 {"optimizer_ms", result.optimizer_ms},
-                                 {"tflops_megatron", flops_.megatron * tokens_per_second * 1e-12},
-                                 {"tflops_true", flops_.true_work * tokens_per_second * 1e-12},
-                                 {"peak_memory_bytes", static_cast<double>(exec_->ledger().peak_bytes())}};
+  std::vector<Metric> metrics = {
+      {"loss", result.loss},
+      {"lr", result.lr},
+      {"grad_norm", result.grad_norm},
+      {"tokens_per_second", tokens_per_second},
+      {"consumed_samples", static_cast<double>(state_.consumed_samples)},
+      {"weight_decay", result.weight_decay},
+      {"step_ms", step_s * 1e3},
+      {"data_ms", result.times[Phase::kData]},
+      {"forward_ms", result.times[Phase::kForward]},
+      {"backward_ms", result.times[Phase::kBackward]},
+      {"optimizer_ms", result.times[Phase::kNorm] + result.times[Phase::kOptimizer]},
+      {"tflops_megatron", flops_.megatron * tokens_per_second * 1e-12},
+      {"tflops_true", flops_.true_work * tokens_per_second * 1e-12},
+      {"peak_memory_bytes", static_cast<double>(exec_->ledger().peak_bytes())}};
+  if (result.loss_scale) metrics.push_back({"loss_scale", *result.loss_scale});
   if (result.load_balancing_loss) metrics.push_back({"load_balancing_loss", *result.load_balancing_loss});
   if (result.z_loss) metrics.push_back({"z_loss", *result.z_loss});
   metrics_->write(state_.iteration, metrics);
+}
+
+void Trainer::profile(const StepResult& result) {
+  const TrainConfig& train = config_.train;
+  if constexpr (kHasCuda) {
+    const bool is_cuda = exec_->device().is_cuda();
+    if (is_cuda && train.profiles_step(state_.iteration + 1) && !train.profiles_step(state_.iteration))
+      start_cuda_profiler();
+    if (is_cuda && train.profiles_step(state_.iteration) && !train.profiles_step(state_.iteration + 1))
+      stop_cuda_profiler();
+  }
+  if (!result.device_times) return;
+  profiled_host_ += result.times;
+  profiled_device_ += *result.device_times;
+  ++num_profiled_;
+  const bool is_last = !train.profiles_step(state_.iteration + 1) || state_.iteration == train.train_iters;
+  if (is_last && line_)
+    line_->note(fmt::format("steps {} to {}:\n{}", state_.iteration - num_profiled_ + 1, state_.iteration,
+                            phase_table(profiled_host_, profiled_device_, num_profiled_)));
 }
 
 void Trainer::evaluate_now() {
@@ -219,7 +247,8 @@ void Trainer::save_now() {
                        .parameters = &model_->parameters(),
                        .routers = model_->routers(),
                        .optimizer = &optimizer_,
-                       .state = &state_};
+                       .state = &state_,
+                       .loss_scaler = &loss_scaler_};
   const SaveOptions options{.config_yaml = config_yaml_,
                             .tokenizer = config_.train.tokenizer_model,
                             .keep_last = config_.train.keep_last};

@@ -48,6 +48,8 @@ class Trainer {
   void finish_save();
   void note_checkpoint(const std::filesystem::path& checkpoint);
   void record(const StepResult& result, double step_s);
+  /// Adds up the times of profiled steps and prints them behind the last.
+  void profile(const StepResult& result);
   double tokens_per_step() const;
   /// One rank writes progress, metrics and notes.
   bool reports() const { return mesh_->world().rank() == 0; }
@@ -63,6 +65,7 @@ class Trainer {
   std::unique_ptr<GptModel> model_;
   AdamW optimizer_;
   ParamSchedule schedule_;
+  LossScaler loss_scaler_;
   TrainStep step_;
   RunState state_;
   Datasets datasets_;
@@ -74,6 +77,8 @@ class Trainer {
   std::vector<double> recent_losses_;
   double training_s_ = 0;
   int64_t saved_iteration_ = -1;
+  PhaseTimes profiled_host_, profiled_device_;
+  int64_t num_profiled_ = 0;
   AsyncSaver saver_;
 };
 

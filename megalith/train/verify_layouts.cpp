@@ -9,7 +9,7 @@ namespace megalith {
 namespace {
 
 RunConfig verified_config(RunConfig config, int num_ranks) {
-  config.model.bf16 = false;
+  config.model.bf16 = config.model.fp16 = false;
   config.model.hidden_dropout = config.model.attention_dropout = 0;
   config.train.micro_batch_size = 1;
   config.train.global_batch_size = 2 * num_ranks;

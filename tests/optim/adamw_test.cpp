@@ -2,7 +2,10 @@
 
 #include "megalith/optim/adamw.h"
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 
 #include <gtest/gtest.h>
 
@@ -120,6 +123,39 @@ TEST(ParameterStore, NamesTheNearestParameter) {
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("'decoder.weight'"), std::string::npos);
   }
+}
+
+// Where the state lives changes no bit, and every element has its state once.
+TEST(AdamW, StateOnTheHostIsTheSame) {
+  Exec exec({.num_threads = 2});
+  const auto run = [&](double fraction) {
+    ParameterStore store;
+    store.add({"matrix", {30, 50}, Init::normal(1)});
+    store.add({"vector", {70}, Init::ones()});
+    store.add({"other", {20, 20}, Init::normal(1)});
+    store.materialize(exec, DType::kBF16);
+    store.initialize(exec);
+    store.allocate_gradients(exec);
+    OptimConfig config;
+    config.optimizer_cpu_offload = fraction >= 0;
+    config.optimizer_offload_fraction = std::max(fraction, 0.0);
+    AdamW optimizer(store, config, exec);
+    for (int64_t step = 1; step <= 3; ++step) {
+      fill(store.flat_grad(), 0.1 * static_cast<double>(step), exec);
+      optimizer.step({.lr = kLr, .weight_decay = kDecay, .grad_scale = kGradScale}, exec);
+    }
+    std::map<std::string, std::vector<double>> state;
+    optimizer.visit_state([&](const AdamW::StatePiece& piece) {
+      std::vector<double>& values = state[piece.kind + piece.parameter->name()];
+      EXPECT_EQ(static_cast<int64_t>(values.size()), piece.begin);
+      for (const double value : to_vector<double>(piece.tensor)) values.push_back(value);
+    });
+    state["weights"] = to_vector<double>(store.flat_data());
+    return state;
+  };
+  const auto expected = run(-1);
+  EXPECT_EQ(expected.size(), 10u);
+  for (const double fraction : {0.0, 0.3, 0.8, 1.0}) EXPECT_EQ(run(fraction), expected) << fraction;
 }
 
 }  // namespace

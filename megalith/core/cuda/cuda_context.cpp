@@ -86,8 +86,7 @@ void CudaContext::upload(void* to, const void* from, int64_t bytes) {
     const int64_t part = std::min(bytes, kHalfBytes - used_in_half_);
     std::byte* staged = staging_ + half_ * kHalfBytes + used_in_half_;
     std::memcpy(staged, source, static_cast<size_t>(part));
-    MG_CUDA_CHECK(
-        cudaMemcpyAsync(target, staged, static_cast<size_t>(part), cudaMemcpyHostToDevice, stream_));
+    MG_CUDA_CHECK(cudaMemcpyAsync(target, staged, static_cast<size_t>(part), cudaMemcpyDefault, stream_));
     used_in_half_ = std::min(kHalfBytes, (used_in_half_ + part + kAlignment - 1) / kAlignment * kAlignment);
     source += part;
     target += part;
@@ -96,7 +95,7 @@ void CudaContext::upload(void* to, const void* from, int64_t bytes) {
 }
 
 void CudaContext::download(void* to, const void* from, int64_t bytes) {
-  MG_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_));
+  MG_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_));
   synchronize();
 }
 
@@ -118,7 +117,11 @@ int cuda_device_count() {
 std::byte* cuda_map(int device_index, int64_t bytes) {
   MG_CUDA_CHECK(cudaSetDevice(device_index));
   void* data = nullptr;
+  // Allowed while this thread captures a graph, too: what it gets stays mapped.
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  MG_CUDA_CHECK(cudaThreadExchangeStreamCaptureMode(&mode));
   const cudaError_t error = cudaMalloc(&data, static_cast<size_t>(bytes));
+  MG_CUDA_CHECK(cudaThreadExchangeStreamCaptureMode(&mode));
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     return nullptr;
@@ -133,6 +136,18 @@ void cuda_unmap(int device_index, std::byte* data) {
   cudaFree(data);
 }
 
+std::byte* cuda_map_host(int device_index, int64_t bytes) {
+  MG_CUDA_CHECK(cudaSetDevice(device_index));
+  void* data = nullptr;
+  MG_CUDA_CHECK(cudaMallocHost(&data, static_cast<size_t>(bytes)));
+  return static_cast<std::byte*>(data);
+}
+
+void cuda_unmap_host(int device_index, std::byte* data) {
+  cudaSetDevice(device_index);  // as cuda_unmap
+  cudaFreeHost(data);
+}
+
 CudaMemory cuda_memory(int device_index) {
   MG_CUDA_CHECK(cudaSetDevice(device_index));
   size_t free_bytes = 0, total_bytes = 0;
@@ -143,7 +158,7 @@ CudaMemory cuda_memory(int device_index) {
 void cuda_copy_to_host(int device_index, void* to, const void* from, int64_t bytes) {
   MG_CUDA_CHECK(cudaSetDevice(device_index));
   MG_CUDA_CHECK(cudaDeviceSynchronize());
-  MG_CUDA_CHECK(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost));
+  MG_CUDA_CHECK(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault));
 }
 
 }  // namespace megalith

@@ -1,6 +1,6 @@
 #pragma once
-// defines: CudaLimits, CudaContext, cuda_device_count, cuda_map, cuda_unmap, CudaMemory, cuda_memory,
-// cuda_copy_to_host
+// defines: CudaLimits, CudaContext, cuda_device_count, cuda_map, cuda_unmap, cuda_map_host,
+// cuda_unmap_host, CudaMemory, cuda_memory, cuda_copy_to_host
 
 #include <cstddef>
 #include <cstdint>
@@ -67,6 +67,10 @@ int cuda_device_count();
 /// Device memory, aligned to 256 bytes; null when the device has not enough.
 std::byte* cuda_map(int device_index, int64_t bytes);
 void cuda_unmap(int device_index, std::byte* data);
+
+/// Pinned host memory, which the device reaches under the same addresses; throws Error when refused.
+std::byte* cuda_map_host(int device_index, int64_t bytes);
+void cuda_unmap_host(int device_index, std::byte* data);
 
 struct CudaMemory {
   int64_t free_bytes = 0, total_bytes = 0;

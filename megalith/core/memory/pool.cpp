@@ -26,7 +26,7 @@ int64_t size_class(int64_t bytes) {
 }  // namespace
 
 Pool::~Pool() {
-  trim();
+  unmap_free();
 }
 
 Block Pool::take(int64_t bytes) {
@@ -53,6 +53,7 @@ Block Pool::take(int64_t bytes) {
 
 std::byte* Pool::map(int64_t bytes) {
   if constexpr (kHasCuda) {
+    if (device_.is_cuda() && memory_ == Memory::kPinnedHost) return cuda_map_host(device_.index, bytes);
     if (device_.is_cuda()) {
       std::byte* data = cuda_map(device_.index, bytes);
       if (data == nullptr) {  // what lies unused in blocks of other sizes may be enough
@@ -70,6 +71,7 @@ std::byte* Pool::map(int64_t bytes) {
 
 void Pool::unmap(std::byte* data, int64_t bytes) {
   if constexpr (kHasCuda) {
+    if (device_.is_cuda() && memory_ == Memory::kPinnedHost) return cuda_unmap_host(device_.index, data);
     if (device_.is_cuda()) return cuda_unmap(device_.index, data);
   }
   host_unmap(data, bytes);
@@ -83,6 +85,10 @@ void Pool::give_back(const Block& block) {
 }
 
 void Pool::trim() {
+  if (!keeps_mapped_) unmap_free();
+}
+
+void Pool::unmap_free() {
   const std::lock_guard lock(mutex_);
   for (auto& [size, blocks] : free_) {
     for (std::byte* data : blocks) unmap(data, size);

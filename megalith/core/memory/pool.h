@@ -25,7 +25,11 @@ struct Block {
 /// still on the rank's stream: who takes it next stands behind that work on the same stream.
 class Pool {
  public:
-  Pool(Device device, MemoryLedger& ledger) : device_(device), ledger_(&ledger) {}
+  /// kPinnedHost: host memory that a GPU reads and writes over its link, and copies to and from beside its
+  /// work; for a CPU the same as kDevice.
+  enum class Memory { kDevice, kPinnedHost };
+  Pool(Device device, MemoryLedger& ledger, Memory memory = Memory::kDevice)
+      : device_(device), memory_(memory), ledger_(&ledger) {}
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -34,17 +38,22 @@ class Pool {
   void give_back(const Block& block);
   /// Returns the kept blocks to the operating system or the GPU's driver.
   void trim();
+  /// From now on blocks stay mapped while the pool lives: captured graphs use some that lie free meanwhile.
+  void keep_mapped() { keeps_mapped_ = true; }
   int64_t cached_bytes() const;
 
  private:
+  void unmap_free();
   std::byte* map(int64_t bytes);
   void unmap(std::byte* data, int64_t bytes);
 
   Device device_;
+  Memory memory_;
   MemoryLedger* ledger_;
   mutable std::mutex mutex_;
   std::map<int64_t, std::vector<std::byte*>> free_;  // by block size
   int64_t cached_bytes_ = 0;
+  bool keeps_mapped_ = false;
 };
 
 }  // namespace megalith

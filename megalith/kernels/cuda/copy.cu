@@ -155,7 +155,7 @@ void copy(cpu::CopyArgs args, Exec& exec) {
     if (args.rank == 1 && args.from_strides[0] == 1 && args.to_strides[0] == 1) {
       MG_CUDA_CHECK(cudaMemcpyAsync(args.to, args.from,
                                     static_cast<size_t>(args.dims[0]) * size_of(args.to_dtype),
-                                    cudaMemcpyDeviceToDevice, exec.cuda().stream()));
+                                    cudaMemcpyDefault, exec.cuda().stream()));
       return;
     }
     return dispatch_bits(args.to_dtype, [&]<class T>() { copy_as<T, T>(args, exec); });

@@ -108,6 +108,7 @@ void declare_fields(GptConfig& c, FieldList& f) {
   f.add("init_method_std", c.init_method_std,
         {.help = "standard deviation of the initial weights", .min = 0});
   f.add("bf16", c.bf16, {.help = "bf16 weights and activations, f32 master weights", .main = true});
+  f.add("fp16", c.fp16, {.help = "f16 weights and activations, f32 master weights, a loss scale"});
   declare_fields(c.moe, f);
 }
 
@@ -115,6 +116,8 @@ void validate(const GptConfig& c) {
   const auto require = [](bool holds, const std::string& message) {
     if (!holds) throw UsageError(message);
   };
+  require(!c.bf16 || !c.fp16, "bf16 and fp16 exclude each other");
+  require(!c.fp16 || !c.moe.has_experts(), "fp16 is for dense models; experts take bf16");
   require(c.kv_channels > 0 || c.hidden_size % c.num_attention_heads == 0,
           fmt::format("hidden_size {} is not a multiple of num_attention_heads {}; choose one that is, or "
                       "set kv_channels",

@@ -49,6 +49,7 @@ struct GptConfig {
   std::string window_attn_skip_freq;
   double init_method_std = 0.02;
   bool bf16 = false;
+  bool fp16 = false;
   MoeConfig moe;
 
   // What follows from the above.
@@ -62,7 +63,7 @@ struct GptConfig {
     return normalization == "RMSNorm" ? NormKind::kRmsNorm : NormKind::kLayerNorm;
   }
   ActivationKind activation() const;
-  DType dtype() const { return bf16 ? DType::kBF16 : DType::kF32; }
+  DType dtype() const { return bf16 ? DType::kBF16 : fp16 ? DType::kF16 : DType::kF32; }
   /// Of each layer: how many tokens before a token it sees; -1: all.
   std::vector<int64_t> attention_windows() const;
   int64_t expert_ffn_size() const;  ///< ffn_size() unless given

@@ -166,6 +166,7 @@ void write_hf_directory(const fs::path& directory, GptModel& model, const HfExpo
            "{}: the directory is not empty; choose another", place.string());
   GptConfig config = model.config();
   config.bf16 = model.parameters().dtype() == DType::kBF16;
+  config.fp16 = model.parameters().dtype() == DType::kF16;
   const std::string config_text = to_hf_config(config, options.tokens);
 
   const fs::path aside = place.parent_path() / fmt::format(".{}.tmp", place.filename().string());

@@ -1,0 +1,62 @@
+#include "megalith/train/phase_clock.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/train/trainer_fixture.h"
+
+namespace megalith {
+namespace {
+
+TEST(PhaseClock, TheHostsTimesAddUp) {
+  Exec exec({.num_threads = 1});
+  const auto begin = std::chrono::steady_clock::now();
+  PhaseClock clock(PhaseClock::Times::kHostAndDevice, exec);
+  clock.stop(Phase::kData);
+  clock.stop(Phase::kForward);
+  clock.stop(Phase::kData);
+  const double all =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  EXPECT_GT(clock.host()[Phase::kData], 0);
+  EXPECT_GT(clock.host()[Phase::kForward], 0);
+  EXPECT_EQ(clock.host()[Phase::kOptimizer], 0);
+  EXPECT_LE(clock.host()[Phase::kData] + clock.host()[Phase::kForward], all);
+  EXPECT_EQ(clock.device().ms, clock.host().ms) << "on a CPU they are the same";
+}
+
+TEST(PhaseClock, TableOfMeans) {
+  PhaseTimes host, device;
+  host[Phase::kForward] = 4;
+  device[Phase::kForward] = 30;
+  device[Phase::kBackward] = 60;
+  device[Phase::kOptimizer] = 10;
+  const std::string table = phase_table(host, device, 2);
+  EXPECT_NE(table.find("forward              2.000      15.000    30.0 %"), std::string::npos) << table;
+  EXPECT_NE(table.find("backward             0.000      30.000    60.0 %"), std::string::npos) << table;
+  EXPECT_NE(table.find("sum                  2.000      50.000"), std::string::npos) << table;
+}
+
+TEST(Profile, StepsOfTheRangeAreTimed) {
+  TrainConfig config;
+  EXPECT_FALSE(config.profiles_step(10));
+  config.profile = true;
+  EXPECT_FALSE(config.profiles_step(9));
+  EXPECT_TRUE(config.profiles_step(10));
+  EXPECT_TRUE(config.profiles_step(11));
+  EXPECT_FALSE(config.profiles_step(12));
+  config.profile_step_end = 10;
+  config.train_iters = 1;
+  EXPECT_THROW(validate(config), UsageError);
+}
+
+TEST(CudaGraphOption, NamesWhatItNeeds) {
+  RunConfig config = testing::small_run(4);
+  config.train.cuda_graph_impl = "full_iteration";
+  EXPECT_THROW(check_layout(config, 1), UsageError) << "dropout";
+  config.model.hidden_dropout = config.model.attention_dropout = 0;
+  EXPECT_NO_THROW(check_layout(config, 1));
+  EXPECT_THROW(check_layout(config, 2), UsageError);
+  EXPECT_THROW(testing::train_run(config), UsageError) << "there is no GPU";
+}
+
+}  // namespace
+}  // namespace megalith
