@@ -1,7 +1,5 @@
 // `mpirun -np N megalith train`, and processes started in other ways: the losses of one rank, one report, and
 // errors that name the rank.
-#include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <regex>
@@ -9,39 +7,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
+
+#include "tests/cli/mpi/mpi_run.h"
 
 namespace megalith {
 namespace {
 
 using testing::HasSubstr;
-
-struct Outcome {
-  int status = 0;
-  std::string out;  // of stdout and stderr
-};
-
-Outcome run(const std::string& command) {
-  Outcome outcome;
-  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
-  std::array<char, 4096> buffer;
-  while (const size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe))
-    outcome.out.append(buffer.data(), count);
-  const int status = pclose(pipe);
-  outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return outcome;
-}
-
-std::string mpirun(int ranks) {
-  return std::string(MG_MPIRUN) + " -np " + std::to_string(ranks) + " ";
-}
-
-const std::string kTrain =
-    std::string(MG_MEGALITH) + " train " + MG_SOURCE_DIR +
-    "/recipes/llama-tiny.yaml --mock-data --vocab-size 256 --num-layers 2 --hidden-size 64 --ffn-hidden-size "
-    "96 "
-    "--seq-length 32 --micro-batch-size 1 --global-batch-size 4 --lr-warmup-iters 0 --eval-iters 1 ";
 
 // "steps 1 to 6: loss 5.5 -> 5.1, held-out loss 5.5 -> 5.0", without the speed.
 std::string losses_of(const std::string& out) {
