@@ -3,7 +3,9 @@
 #include "megalith/cli/bench_rows.h"
 #include "megalith/cli/commands.h"
 #include "megalith/core/choose_device.h"
+#include "megalith/ops/activation.h"
 #include "megalith/ops/gemm.h"
+#include "megalith/ops/linear_swiglu.h"
 
 namespace megalith {
 namespace {
@@ -41,6 +43,8 @@ std::vector<Product> products_of_a_step(int64_t tokens, int64_t hidden, int64_t 
           {"four tokens, fc1", 4, 2 * ffn, hidden, kNo, kYes}};
 }
 
+constexpr size_t kFc1 = 2;  // of these
+
 // A gradient of a weight is f32, as in training.
 double seconds_of(const Product& p, DType dtype, Exec& e) {
   const DType out_dtype = p.a == Transpose::kYes ? DType::kF32 : dtype;
@@ -49,6 +53,46 @@ double seconds_of(const Product& p, DType dtype, Exec& e) {
   const Tensor c = e.empty({p.m, p.n}, out_dtype);
   return seconds_per_call([&] { gemm({.a = a, .b = b, .c = c, .transpose_a = p.a, .transpose_b = p.b}, e); },
                           e);
+}
+
+void print_row(const char* name, const Product& p, double bytes, double seconds, const Ceilings& ceilings) {
+  const double operations =
+      2 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+  const double floor = std::max(operations / ceilings.product_flops, bytes / ceilings.copy_bytes);
+  std::printf("%-28s %6ld x %6ld x %6ld %10.1f %9.2f %8.0f %%\n", name, p.m, p.n, p.k, seconds * 1e6,
+              operations / seconds * 1e-12, 100 * floor / seconds);
+  std::fflush(stdout);
+}
+
+// SwiGLU behind fc1, and its backward behind the product that gives its gradient: in one call, which may be
+// one kernel, and as two.
+void print_swiglu_rows(const Product& fc1, DType dtype, const Ceilings& ceilings, Exec& e) {
+  const int64_t tokens = fc1.m, hidden = fc1.k, ffn = fc1.n / 2;
+  const Tensor x = random_values({tokens, hidden}, dtype, e), w1 = random_values({2 * ffn, hidden}, dtype, e);
+  const Tensor w2 = random_values({hidden, ffn}, dtype, e), pre = random_values({tokens, 2 * ffn}, dtype, e);
+  const Tensor y = e.empty({tokens, ffn}, dtype), d_pre = e.empty({tokens, 2 * ffn}, dtype);
+  const Product gradient{"", tokens, ffn, hidden, Transpose::kNo, Transpose::kNo};
+  const auto bytes = [](std::initializer_list<const Tensor*> tensors) {
+    double sum = 0;
+    for (const Tensor* tensor : tensors) sum += static_cast<double>(tensor->nbytes());
+    return sum;
+  };
+  const double forward_bytes = bytes({&x, &w1, &pre, &y}), backward_bytes = bytes({&x, &w2, &pre, &d_pre});
+  const auto row = [&](const char* name, const Product& p, double moved, const std::function<void()>& call) {
+    print_row(name, p, moved, seconds_per_call(call, e), ceilings);
+  };
+  row("fc1 and SwiGLU", fc1, forward_bytes,
+      [&] { linear_swiglu({.x = x, .weight = w1, .pre = pre, .y = y}, e); });
+  row("  as two", fc1, forward_bytes, [&] {
+    gemm({.a = x, .b = w1, .c = pre, .transpose_b = Transpose::kYes}, e);
+    activation(ActivationKind::kSwiglu, pre, y, e);
+  });
+  row("fc2's and SwiGLU's gradients", gradient, backward_bytes,
+      [&] { swiglu_linear_backward_input({.d_out = x, .weight = w2, .pre = pre, .d_pre = d_pre}, e); });
+  row("  as two", gradient, backward_bytes, [&] {
+    gemm({.a = x, .b = w2, .c = y}, e);
+    activation_backward(ActivationKind::kSwiglu, pre, y, d_pre, e);
+  });
 }
 
 void run_bench_gemm(CommandLine& line) {
@@ -73,15 +117,11 @@ void run_bench_gemm(CommandLine& line) {
               ceilings.product_flops * 1e-12, ceilings.copy_bytes * 1e-9, "product", "M", "N", "K", "us",
               "TFLOP/s", "of its limit");
   for (const Product& p : products) {
-    const double seconds = seconds_of(p, dtype, exec);
     const auto m = static_cast<double>(p.m), n = static_cast<double>(p.n), k = static_cast<double>(p.k);
-    const auto item = static_cast<double>(size_of(dtype));
-    const double floor = std::max(2 * m * n * k / ceilings.product_flops,
-                                  item * (m * k + n * k + m * n) / ceilings.copy_bytes);
-    std::printf("%-28s %6ld x %6ld x %6ld %10.1f %9.2f %8.0f %%\n", p.name, p.m, p.n, p.k, seconds * 1e6,
-                2 * m * n * k / seconds * 1e-12, 100 * floor / seconds);
-    std::fflush(stdout);
+    const double bytes = static_cast<double>(size_of(dtype)) * (m * k + n * k + m * n);
+    print_row(p.name, p, bytes, seconds_of(p, dtype, exec), ceilings);
   }
+  if (gemm_options.size.empty()) print_swiglu_rows(products[kFc1], dtype, ceilings, exec);
 }
 
 }  // namespace

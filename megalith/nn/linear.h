@@ -6,6 +6,7 @@
 
 #include "megalith/autograd/functions/collectives.h"
 #include "megalith/autograd/functions/column_parallel_linear.h"
+#include "megalith/autograd/functions/swiglu_linear.h"
 #include "megalith/parallel/mesh.h"
 
 namespace megalith {
@@ -54,16 +55,28 @@ class Linear {
     switch (partition_) {
       case Partition::kColumn:
         return column_parallel_linear(tape, x, *weight_, {bias_}, mesh_->tensor_groups());
-      case Partition::kRow: {
-        const Var term = linear(tape, x, *weight_, {bias_, tp.rank() == 0});
-        return mesh_->is_sequence_parallel() ? reduce_scatter_rows(tape, term, tp)
-                                             : sum_over_ranks(tape, term, tp);
-      }
+      case Partition::kRow:
+        return sum_of_terms(tape, linear(tape, x, *weight_, {bias_, tp.rank() == 0}));
       case Partition::kNone:
         break;
     }
     return linear(tape, x, *weight_, {bias_});
   }
+
+  /// swiglu(forward(x)) of a column-parallel layer without bias, for forward_swiglu of a row-parallel one.
+  SwigluRows swiglu_forward(Tape& tape, const Var& x) const {
+    MG_ASSERT(partition_ == Partition::kColumn && bias_ == nullptr);
+    if (mesh_->tp().size() > 1) return swiglu(tape, forward(tape, x));
+    return linear_swiglu(tape, x, *weight_);
+  }
+  Var forward_swiglu(Tape& tape, const SwigluRows& rows) const {
+    MG_ASSERT(partition_ == Partition::kRow && bias_ == nullptr);
+    return sum_of_terms(tape, swiglu_linear(tape, rows, *weight_));
+  }
+
+  const Tensor& weight() const { return weight_->data; }
+  /// Undefined without one.
+  Tensor bias() const { return bias_ != nullptr ? bias_->data : Tensor(); }
 
   /// The x of another column-parallel product: its gradient is the sum over the ranks.
   static Var whole_input(Tape& tape, const Var& x, const Mesh& mesh) {
@@ -72,6 +85,12 @@ class Linear {
   }
 
  private:
+  Var sum_of_terms(Tape& tape, const Var& term) const {
+    Communicator& tp = mesh_->tp();
+    return mesh_->is_sequence_parallel() ? reduce_scatter_rows(tape, term, tp)
+                                         : sum_over_ranks(tape, term, tp);
+  }
+
   Partition partition_;
   const Mesh* mesh_;
   Parameter* weight_;

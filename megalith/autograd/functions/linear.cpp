@@ -57,4 +57,8 @@ Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias) {
   return tape.apply<LinearNode>(y, tape, x, weight, bias.parameter);
 }
 
+Var record_linear(Tape& tape, const Var& x, Parameter& weight, const Tensor& y) {
+  return tape.apply<LinearNode>(y, tape, x, weight, nullptr);
+}
+
 }  // namespace megalith

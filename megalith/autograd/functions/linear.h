@@ -1,5 +1,5 @@
 #pragma once
-// defines: LinearBias, linear, accumulate_weight_gradient
+// defines: LinearBias, linear, record_linear, accumulate_weight_gradient
 
 #include "megalith/autograd/parameter.h"
 #include "megalith/autograd/tape.h"
@@ -15,6 +15,9 @@ struct LinearBias {
 
 /// y = x W^T (+ b): x [T, in], weight [out, in], y [T, out].
 Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias = {});
+
+/// Puts a product y = x W^T that has been computed on the tape.
+Var record_linear(Tape& tape, const Var& x, Parameter& weight, const Tensor& y);
 
 /// main_grad (+)= d_y^T x of a weight [out, in].
 void accumulate_weight_gradient(const Tensor& d_y, const Tensor& x, Parameter& weight, Exec& exec);

@@ -6,12 +6,17 @@
 namespace megalith::cuda {
 namespace {
 
+// Timed on an H200 at its power limit.
+constexpr int kForwardPairsDown = 16, kBackwardPairsDown = 8;
+
 __device__ inline float silu(float x) {
   return evaluate<Bf16, cpu::Activation::kSilu>(x).value;
 }
 
+// By shifts of the word: as the type of its halves, the compiler would take it apart as soon as it is loaded,
+// and wait for it there.
 __device__ inline float2 unpack(uint32_t word) {
-  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&word));
+  return {__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)};
 }
 
 struct SwigluPlaces {
@@ -79,7 +84,15 @@ class SwigluGradientRows {
   __device__ SwigluGradientRows(const Args& to, uint32_t turn_shared) : to_(to), turned_(turn_shared) {
     tile_.row = to.rows;
   }
-  __device__ void begin(WarpTile tile) { next_tile_ = tile; }
+  __device__ void begin(WarpTile tile) {
+    next_tile_ = tile;
+    const auto lane = static_cast<int32_t>(threadIdx.x % 32);
+    const int32_t row = tile.row + lane % 16, half = lane / 16;
+    if (row >= to_.rows) return;
+    const Bf16* line = to_.pre + row * to_.pre_stride + half * to_.cols;
+    for (int32_t col = tile.col; col < min(tile.col + kTileCols, to_.cols); col += 64)
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(line + col));
+  }
   __device__ void take(WarpTile tile, const float (&sums)[128]) {
     tile_ = tile;
     turned_.take<0, 1, 2, 3>(sums);
@@ -160,7 +173,7 @@ void linear_swiglu(const LinearSwigluArgs& a, Exec& exec) {
                         .y_stride = a.y_stride,
                         .rows = operands.rows,
                         .cols = operands.cols};
-  launch_product<RowsAlong::kSum, RowsAlong::kSum, SwigluRows>(operands, to, exec);
+  launch_product<RowsAlong::kSum, RowsAlong::kSum, SwigluRows>(operands, to, kForwardPairsDown, exec);
 }
 
 bool takes_swiglu_linear_backward_input(const SwigluLinearBackwardArgs& a, Exec& exec) {
@@ -182,7 +195,8 @@ void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& a, Exec& exec)
                                 .d_pre_stride = a.d_pre_stride,
                                 .rows = operands.rows,
                                 .cols = operands.cols};
-  launch_product<RowsAlong::kSum, RowsAlong::kResult, SwigluGradientRows>(operands, to, exec);
+  launch_product<RowsAlong::kSum, RowsAlong::kResult, SwigluGradientRows>(operands, to, kBackwardPairsDown,
+                                                                          exec);
 }
 
 }  // namespace megalith::cuda

@@ -255,15 +255,14 @@ __global__ __cluster_dims__(kClusterBlocks, 1, 1)
 #endif
 }
 
-/// Pairs of tiles down before the next column of them.
-constexpr int kTileGroup = 8;
-
+/// `group`: of TileOrder.
 template <RowsAlong kA, RowsAlong kB, class Epilogue>
-void launch_product(const ProductOperands& operands, const typename Epilogue::Args& args, Exec& exec) {
+void launch_product(const ProductOperands& operands, const typename Epilogue::Args& args, int group,
+                    Exec& exec) {
   const int col_step = operands.b_has_halves ? kTileCols / 2 : kTileCols;
   const TileOrder order{.pair_rows = ceil_div(operands.rows, kClusterBlocks * kTileRows),
                         .tile_cols = ceil_div(operands.cols, col_step),
-                        .group = kTileGroup};
+                        .group = group};
   const auto kernel = product_kernel<kA, kB, Epilogue>;
   MG_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kProductSharedBytes));
