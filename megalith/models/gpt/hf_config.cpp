@@ -68,6 +68,8 @@ Json gpt2_object(const GptConfig& config) {
 }  // namespace
 
 HfArchitecture hf_architecture(const GptConfig& config) {
+  MG_CHECK(config.window_size.empty(),
+           "a Hugging Face model cannot hold this one: window_size must be empty");
   if (config.norm_kind() == NormKind::kRmsNorm) return hf_llama_architecture(config);
   const auto need = [](bool holds, std::string_view what) {
     MG_CHECK(holds, "Hugging Face's gpt2 model cannot hold this one: {}", what);
