@@ -44,8 +44,8 @@ void check_matrix(const char* op, const char* name, const Tensor& x, DType dtype
   check_rows(op, name, x);
 }
 
-bool is_sum_of(DType out, DType in) {
-  return out == in || (in == DType::kBF16 && out == DType::kF32);
+bool has_kernel(DType in, DType out) {
+  return (out == in && in != DType::kF16) || (in == DType::kBF16 && out == DType::kF32);
 }
 
 void multiply_on_gpu(const GroupedGemmArgs& args, Exec& exec) {
@@ -58,7 +58,7 @@ void multiply_on_gpu(const GroupedGemmArgs& args, Exec& exec) {
   const DType dtype = args.x.dtype();
   check_matrix(kOp, "x", args.x, dtype, args.x.dim(0), k, exec);
   check_matrix(kOp, "y", args.y, args.y.dtype(), args.x.dim(0), n, exec);
-  MG_CHECK(w.dtype() == dtype && is_sum_of(args.y.dtype(), dtype), "{}: x is {}, weights are {}, y is {}",
+  MG_CHECK(w.dtype() == dtype && has_kernel(dtype, args.y.dtype()), "{}: x is {}, weights are {}, y is {}",
            kOp, name_of(dtype), name_of(w.dtype()), name_of(args.y.dtype()));
   std::vector<const void*> weights;
   for (const Tensor& weight : args.weights) weights.push_back(weight.raw());
@@ -86,7 +86,7 @@ void differentiate_on_gpu(const GroupedWeightGradientArgs& args, Exec& exec) {
   const DType dtype = args.x.dtype();
   check_matrix(kOp, "d_y", args.d_y, dtype, args.x.dim(0), d_w.dim(0), exec);
   check_matrix(kOp, "x", args.x, dtype, args.x.dim(0), d_w.dim(1), exec);
-  MG_CHECK(is_sum_of(d_w.dtype(), dtype), "{}: x is {}, d_weights are {}", kOp, name_of(dtype),
+  MG_CHECK(has_kernel(dtype, d_w.dtype()), "{}: x is {}, d_weights are {}", kOp, name_of(dtype),
            name_of(d_w.dtype()));
   std::vector<void*> d_weights;
   for (const Tensor& d_weight : args.d_weights) d_weights.push_back(d_weight.raw());

@@ -38,7 +38,7 @@ void combine_peer_rows(const CombinePeerRowsArgs& args, Exec& exec) {
   }
 }
 
-PeerRowMap arrival_from_peers(const std::vector<PeerSegment>& segments,
+PeerRowMap arrival_from_peers(const std::vector<PeerSegment>& segments, int64_t num_rows,
                               std::span<const std::byte* const> lists, Exec& exec) {
   check_device("arrival_from_peers", lists.size(), exec);
   std::vector<int32_t> numbers;
@@ -49,12 +49,14 @@ PeerRowMap arrival_from_peers(const std::vector<PeerSegment>& segments,
       numbers.push_back(narrow<int32_t>(number));
     rows += segment.length;
   }
-  const PeerRowMap map{.peer = exec.empty({rows, 1}, DType::kI32),
-                       .place = exec.empty({rows, 1}, DType::kI32)};
+  MG_CHECK(rows <= num_rows, "arrival_from_peers: {} rows arrive where {} fit", rows, num_rows);
+  const PeerRowMap map{.peer = exec.empty({num_rows, 1}, DType::kI32),
+                       .place = exec.empty({num_rows, 1}, DType::kI32)};
   const auto count = static_cast<int64_t>(numbers.size()) / 3;
   const Tensor uploaded = exec.from_host(std::span<const int32_t>(numbers), {count, 3});
   if constexpr (kHasCuda) {
-    cuda::FindArrivalsArgs call{.rows = rows,
+    cuda::FindArrivalsArgs call{.rows = num_rows,
+                                .arriving_rows = rows,
                                 .num_segments = count,
                                 .segments = uploaded.data<int32_t>(),
                                 .peer = map.peer.data<int32_t>(),

@@ -36,8 +36,9 @@ void combine_peer_rows(const CombinePeerRowsArgs& args, Exec& exec);
 struct PeerSegment {
   int64_t sender = 0, first_row = 0, length = 0;
 };
-/// The rows of all segments, one behind the other: place is what the sender's list, of i32, says of its row.
-PeerRowMap arrival_from_peers(const std::vector<PeerSegment>& segments,
+/// The rows of all segments, one behind the other, and none in what is left of `num_rows`: place is what the
+/// sender's list, of i32, says of its row.
+PeerRowMap arrival_from_peers(const std::vector<PeerSegment>& segments, int64_t num_rows,
                               std::span<const std::byte* const> lists, Exec& exec);
 
 /// Choice i of expert e, which row rows[i] of this rank's is for, lies at its owner, rank e /

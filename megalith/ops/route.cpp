@@ -10,7 +10,7 @@ namespace {
 
 void check_logits(const char* op, const Tensor& logits, const Exec& exec) {
   check_float(op, "logits", logits, exec);
-  MG_CHECK(logits.dtype() != DType::kBF16 && logits.rank() == 2,
+  MG_CHECK((logits.dtype() == DType::kF32 || logits.dtype() == DType::kF64) && logits.rank() == 2,
            "{}: logits are {} {}; allowed: f32 or f64 [T, E]", op, name_of(logits.dtype()),
            logits.shape().str());
   check_contiguous(op, "logits", logits);

@@ -1,20 +1,13 @@
 #include "megalith/autograd/functions/weighted_activation.h"
 
-#include "megalith/ops/elementwise.h"
-#include "megalith/ops/row_map.h"
+#include "megalith/ops/weighted_activation.h"
 
 namespace megalith {
 namespace {
 
-Tensor activated(ActivationKind kind, const Tensor& x, Exec& exec) {
-  const Tensor y = exec.empty({x.dim(0), is_gated(kind) ? x.dim(1) / 2 : x.dim(1)}, x.dtype());
-  activation(kind, x, y, exec);
-  return y;
-}
-
 Tensor weighted(ActivationKind kind, const Tensor& x, const Tensor& weights, Exec& exec) {
-  const Tensor y = activated(kind, x, exec);
-  scale_rows(y, weights.view({-1}), y, exec);
+  const Tensor y = exec.empty({x.dim(0), is_gated(kind) ? x.dim(1) / 2 : x.dim(1)}, x.dtype());
+  weighted_activation({.kind = kind, .x = x, .weights = weights, .y = y}, exec);
   return y;
 }
 
@@ -26,18 +19,13 @@ class WeightedActivationNode : public Node {
 
   void backward_input(Tape& tape) override {
     Exec& exec = tape.exec();
-    const Tensor& x = x_.get(exec);
-    const Tensor d_y = tape.take_gradient(output());
-    if (weights_id_ != kNoGradient) {
-      const Tensor d_weights = exec.empty(weights_.shape(), weights_.dtype());
-      row_dots(d_y, activated(kind_, x, exec), d_weights.view({-1}), exec);
-      tape.add_gradient(weights_id_, d_weights);
-    }
-    const Tensor d_activated = d_y.is_unique() ? d_y : exec.empty(d_y.shape(), d_y.dtype());
-    scale_rows(d_y, weights_.view({-1}), d_activated, exec);
-    const Tensor d_x = exec.empty(x.shape(), x.dtype());
-    activation_backward(kind_, x, d_activated, d_x, exec);
-    tape.add_gradient(x_id_, d_x);
+    WeightedActivationBackwardArgs args{.kind = kind_, .x = x_.get(exec), .weights = weights_};
+    args.d_y = tape.take_gradient(output());
+    args.d_x = exec.empty(args.x.shape(), args.x.dtype());
+    if (weights_id_ != kNoGradient) args.d_weights = exec.empty(weights_.shape(), weights_.dtype());
+    weighted_activation_backward(args, exec);
+    if (weights_id_ != kNoGradient) tape.add_gradient(weights_id_, args.d_weights);
+    tape.add_gradient(x_id_, args.d_x);
   }
 
   bool can_recompute() const override { return true; }

@@ -61,6 +61,11 @@ struct CombinePeerElements {
 struct FindArrivals {
   FindArrivalsArgs args;
   __device__ void operator()(int64_t, int64_t row) const {
+    if (row >= args.arriving_rows) {
+      args.peer[row] = -1;
+      args.place[row] = 0;
+      return;
+    }
     int64_t begin = 0, end = args.num_segments;  // the last segment that begins at the row or before it
     while (end - begin > 1) {
       const int64_t middle = (begin + end) / 2;

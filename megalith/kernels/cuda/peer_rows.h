@@ -28,10 +28,10 @@ struct CombinePeerRowsArgs {
 void combine_peer_rows(const CombinePeerRowsArgs& args, Exec& exec);
 
 /// Segment s of [sender, first row at the sender, first row here] holds the rows up to the next segment's
-/// first one, or `rows`: peer[m] = sender, place[m] = choices of the sender[its row]; peer -1 where that is
-/// -1.
+/// first one, or `arriving_rows`: peer[m] = sender, place[m] = choices of the sender[its row]. Peer is -1
+/// where that is -1, and behind the rows that arrive.
 struct FindArrivalsArgs {
-  int64_t rows = 0, num_segments = 0;
+  int64_t rows = 0, arriving_rows = 0, num_segments = 0;
   const int32_t* segments = nullptr;  // [num_segments, 3], by ascending row here
   const int32_t* choices[kMaxPeers] = {};
   int32_t* peer = nullptr;

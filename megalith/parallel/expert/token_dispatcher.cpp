@@ -1,6 +1,7 @@
 #include "megalith/parallel/expert/token_dispatcher.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "megalith/autograd/functions/collectives.h"
 #include "megalith/autograd/functions/row_map.h"
@@ -13,6 +14,13 @@ namespace {
 // Every choice as a row of its own.
 Var as_column(const Var& probs) {
   return {probs.data.view({probs.data.numel(), 1}), probs.id};
+}
+
+// Rows of tensors whose number differs from step to step, rounded up by at most a sixteenth: few sizes come
+// again and again, so that their memory can be used again.
+int64_t with_room(int64_t rows) {
+  const auto step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(rows) / 16));
+  return round_up(rows, std::max<int64_t>(step, 1));
 }
 
 // What all ranks hold, in rank order along the first dimension.
@@ -116,7 +124,7 @@ void TokenDispatcher::pull(Tape& tape, const Var& x, const Choice& choice, Dispa
     }
     result.offsets = exec.from_host(std::span<const int32_t>(offsets), {shard_.count + 1});
     return PeerRoutes{.access = peers_,
-                      .arrival = arrival_from_peers(segments, lists, exec),
+                      .arrival = arrival_from_peers(segments, with_room(offsets.back()), lists, exec),
                       .way_back = way_back_from_peers({.experts = choice.experts,
                                                        .rows = order.tokens.to,
                                                        .shifts = std::move(shifts),

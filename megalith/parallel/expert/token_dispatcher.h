@@ -26,7 +26,7 @@ struct DispatchPlan {
 };
 
 struct DispatchedTokens {
-  Var x;           // [M, H]: rows sorted by expert
+  Var x;           // [M, H]: rows sorted by expert, on a GPU perhaps with zeros behind them
   Var probs;       // [M, 1]
   Tensor offsets;  // [experts of the rank + 1] i32: the rows of each expert
   DispatchPlan plan;
