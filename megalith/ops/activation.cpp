@@ -8,7 +8,22 @@
 namespace megalith {
 namespace {
 
-cpu::Activation function_of(ActivationKind kind) {
+// x [..., F or 2F] and y [..., F] of one dtype and as many rows.
+void check_pair(const char* op, const char* y_name, ActivationKind kind, const Tensor& x, const Tensor& y,
+                const Exec& exec) {
+  check_float(op, "x", x, exec);
+  check_rows(op, "x", x);
+  const int64_t width = x.dim(-1);
+  MG_CHECK(!is_gated(kind) || width % 2 == 0, "{}: a gated kind takes rows of even width, not {}", op, width);
+  Shape shape = x.shape();
+  shape.set(-1, is_gated(kind) ? width / 2 : width);
+  check_tensor(op, y_name, y, x.dtype(), shape, exec);
+  check_rows(op, y_name, y);
+}
+
+}  // namespace
+
+cpu::Activation activation_function(ActivationKind kind) {
   switch (kind) {
     case ActivationKind::kGelu:
     case ActivationKind::kGeglu:
@@ -26,21 +41,6 @@ cpu::Activation function_of(ActivationKind kind) {
   MG_ASSERT(false);
 }
 
-// x [..., F or 2F] and y [..., F] of one dtype and as many rows.
-void check_pair(const char* op, const char* y_name, ActivationKind kind, const Tensor& x, const Tensor& y,
-                const Exec& exec) {
-  check_float(op, "x", x, exec);
-  check_rows(op, "x", x);
-  const int64_t width = x.dim(-1);
-  MG_CHECK(!is_gated(kind) || width % 2 == 0, "{}: a gated kind takes rows of even width, not {}", op, width);
-  Shape shape = x.shape();
-  shape.set(-1, is_gated(kind) ? width / 2 : width);
-  check_tensor(op, y_name, y, x.dtype(), shape, exec);
-  check_rows(op, y_name, y);
-}
-
-}  // namespace
-
 bool is_gated(ActivationKind kind) {
   return kind == ActivationKind::kSwiglu || kind == ActivationKind::kGeglu;
 }
@@ -49,7 +49,7 @@ void activation(ActivationKind kind, const Tensor& x, const Tensor& y, Exec& exe
   check_pair("activation", "y", kind, x, y, exec);
   const bool flat = !is_gated(kind) && are_flat({&x, &y});
   const cpu::ActivationArgs args{.dtype = x.dtype(),
-                                 .function = function_of(kind),
+                                 .function = activation_function(kind),
                                  .is_gated = is_gated(kind),
                                  .rows = flat ? 1 : y.rows(),
                                  .cols = flat ? y.numel() : y.dim(-1),
@@ -70,7 +70,7 @@ void activation_backward(ActivationKind kind, const Tensor& x, const Tensor& d_y
   check_rows("activation_backward", "d_x", d_x);
   const bool flat = !is_gated(kind) && are_flat({&x, &d_y, &d_x});
   const cpu::ActivationBackwardArgs args{.dtype = x.dtype(),
-                                         .function = function_of(kind),
+                                         .function = activation_function(kind),
                                          .is_gated = is_gated(kind),
                                          .rows = flat ? 1 : d_y.rows(),
                                          .cols = flat ? d_y.numel() : d_y.dim(-1),

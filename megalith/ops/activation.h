@@ -1,7 +1,11 @@
 #pragma once
-// defines: ActivationKind, is_gated, activation, activation_backward
+// defines: ActivationKind, is_gated, activation_function, activation, activation_backward
 
 #include "megalith/core/exec.h"
+
+namespace megalith::cpu {
+enum class Activation;
+}
 
 namespace megalith {
 
@@ -10,6 +14,8 @@ namespace megalith {
 enum class ActivationKind { kGelu, kGeluErf, kRelu, kSquaredRelu, kSilu, kSwiglu, kGeglu };
 
 bool is_gated(ActivationKind kind);
+/// Of one element, without the gating.
+cpu::Activation activation_function(ActivationKind kind);
 
 /// x [T, F or 2F] -> y [T, F]; f64, f32, bf16.
 void activation(ActivationKind kind, const Tensor& x, const Tensor& y, Exec& exec);
