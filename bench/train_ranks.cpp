@@ -9,7 +9,9 @@
 // BATCH sequences of a microbatch on each GPU; tp, cp, pp: of all together. A layout of N GPUs is one of:
 // one, epN (experts shared), ep_zero1_N, ddpN, ddp_lateN (gradients after the backward), ddp_bf16_N (bf16
 // sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN, ppN_SCHEDULE_MICROBATCHES. "nccl:"
-// before a name leaves the copy engines aside.
+// before a name leaves the copy engines aside; "tune:" times the step, then other algorithms for its matrix
+// products (half a minute for ten), then the step again, and writes gemm_table_MODEL_LAYOUT.txt for
+// MEGALITH_GEMM_TABLE.
 //
 // Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
 // a rank held.
@@ -19,10 +21,13 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 
+#include "megalith/base/files.h"
 #include "megalith/base/text.h"
 #include "megalith/comm/launch.h"
 #include "megalith/comm/run_ranks.h"
+#include "megalith/kernels/cuda/gemm.h"
 #include "megalith/train/build_model.h"
 #include "megalith/train/train_step.h"
 
@@ -38,6 +43,7 @@ struct Layout {
   int64_t num_microbatches = 1;
   ParallelConfig parallel;
   bool shares_batch = false;  // the batch is of all ranks together
+  bool tunes = false;
   BesideTransport beside = BesideTransport::kCopyEngines;
 };
 
@@ -91,11 +97,15 @@ int number_at(const std::string& text, size_t from, const std::string& name) {
 }
 
 Layout layout_of(const std::string& full_name) {
-  constexpr std::string_view kNccl = "nccl:";
-  const bool is_nccl = full_name.starts_with(kNccl);
-  const std::string name = is_nccl ? full_name.substr(kNccl.size()) : full_name;
-  Layout l{.name = name};
-  if (is_nccl) l.beside = BesideTransport::kNccl;
+  std::string name = full_name;
+  const auto take_prefix = [&](std::string_view prefix) {
+    const bool has_prefix = name.starts_with(prefix);
+    if (has_prefix) name.erase(0, prefix.size());
+    return has_prefix;
+  };
+  Layout l{.tunes = take_prefix("tune:")};
+  if (take_prefix("nccl:")) l.beside = BesideTransport::kNccl;
+  l.name = name;
   ParallelConfig& p = l.parallel;
   const auto ends_with_count = [&](const std::string& prefix) {
     if (!name.starts_with(prefix)) return false;
@@ -155,6 +165,8 @@ void draw_batch(HostBatch& batch, int64_t rows, int64_t vocabulary, RngKey rng) 
 
 struct Measured {
   double step_ms = 0;
+  double untuned_ms = 0;
+  std::string gemm_table;
   int64_t peak_bytes = 0;         // of tensors, the rank that has most
   int64_t device_peak_bytes = 0;  // of the GPU, with NCCL's and the libraries' own
   FlopsPerToken flops;
@@ -186,24 +198,37 @@ Measured measure(const GptConfig& model_config, int64_t batch, const Layout& lay
     HostBatch drawn;
     draw_batch(drawn, batch, model_config.vocab_size,
                exec.rng().fold("tokens").fold(static_cast<uint64_t>(mesh.rank(Axis::kDp))));
-    std::vector<double> times;
-    for (int i = 0; i < kWarmUp + kSteps; ++i) {
-      if (i == kWarmUp) host.barrier("warm");
-      const auto begin = std::chrono::steady_clock::now();
-      step.run(
-          i + 1, 0, [&](HostBatch& out) { out = drawn; }, exec);
-      exec.synchronize();
-      if (i >= kWarmUp)
-        times.push_back(
-            std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+    int64_t steps_done = 0;
+    const auto time_steps = [&] {
+      std::vector<double> times;
+      for (int i = 0; i < kWarmUp + kSteps; ++i) {
+        if (i == kWarmUp) host.barrier("warm");
+        const auto begin = std::chrono::steady_clock::now();
+        step.run(
+            ++steps_done, 0, [&](HostBatch& out) { out = drawn; }, exec);
+        exec.synchronize();
+        if (i >= kWarmUp)
+          times.push_back(
+              std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+      }
+      std::sort(times.begin(), times.end());
+      return times[times.size() / 2];
+    };
+    double step_ms = time_steps(), untuned_ms = 0;
+    std::string table;
+    if (layout.tunes) {
+      table = cuda::tune_gemm_plans({}, exec);
+      host.barrier("tuned");
+      untuned_ms = std::exchange(step_ms, time_steps());
     }
-    std::sort(times.begin(), times.end());
     const CudaMemory memory = cuda_memory(exec.device().index);
     const std::lock_guard lock(mutex);
     result.peak_bytes = std::max(result.peak_bytes, exec.ledger().peak_bytes());
     result.device_peak_bytes = std::max(result.device_peak_bytes, memory.total_bytes - memory.free_bytes);
     if (host.rank() != 0) return;
-    result.step_ms = times[times.size() / 2];
+    result.step_ms = step_ms;
+    result.untuned_ms = untuned_ms;
+    result.gemm_table = table;
     result.flops = model->flops_per_token(kSeq);
   });
   return result;
@@ -228,6 +253,10 @@ void run(const std::string& model_name, int64_t batch, const std::vector<std::st
           rate * m.flops.true_work * 1e-12, rate * m.flops.megatron * 1e-12,
           one > 0 ? fmt::format(", {:.4f} of one", rate / one).c_str() : "",
           static_cast<double>(m.peak_bytes) / kGib, static_cast<double>(m.device_peak_bytes) / kGib);
+      if (!layout.tunes) continue;
+      const std::string file = fmt::format("gemm_table_{}_{}.txt", model_name, layout.name);
+      write_text_file(file, m.gemm_table);
+      std::printf("  before tuning %.1f ms/step; wrote %s\n", m.untuned_ms, file.c_str());
     } catch (const Error& error) {
       std::printf("%s %s: %s\n", model_name.c_str(), name.c_str(), error.what());
     }
