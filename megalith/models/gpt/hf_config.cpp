@@ -131,7 +131,7 @@ std::string to_hf_config(const GptConfig& config, const HfTokens& tokens) {
   object["vocab_size"] = config.vocab_size;
   object["tie_word_embeddings"] = !config.untie_embeddings_and_output_weights;
   object["initializer_range"] = config.init_method_std;
-  object["torch_dtype"] = config.bf16 ? "bfloat16" : "float32";
+  object["torch_dtype"] = config.bf16 ? "bfloat16" : config.fp16 ? "float16" : "float32";
   object["bos_token_id"] = optional_token(tokens.bos);
   object["eos_token_id"] = optional_token(tokens.eos);
   object["use_cache"] = true;
