@@ -2,6 +2,7 @@
 #include "megalith/kernels/cuda/expert_gemm.h"
 #include "megalith/kernels/cuda/expert_tile_mma.cuh"
 #include "megalith/kernels/cuda/expert_tile_plain.cuh"
+#include "megalith/kernels/cuda/expert_tile_warpgroup.cuh"
 
 namespace megalith::cuda {
 namespace {
@@ -49,11 +50,12 @@ struct GradientOfExpert {
 };
 
 template <class Tile, class Work>
-__global__ void __launch_bounds__(Tile::kThreads, 2) mma_kernel(const __grid_constant__ Work work) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksOfMultiprocessor)
+    mma_kernel(const __grid_constant__ Work work) {
   extern __shared__ __align__(128) unsigned char shared[];
   TileProblem tile;
   int64_t row0, col0;
-  if (work.find(tile, row0, col0)) Tile::run(tile, row0, col0, reinterpret_cast<Bf16*>(shared));
+  if (work.find(tile, row0, col0)) Tile::run(tile, row0, col0, shared);
 }
 
 template <class Tile, class Work>
@@ -78,6 +80,15 @@ void launch_plain(const Work& work, dim3 grid, Exec& exec) {
   MG_CUDA_LAUNCHED();
 }
 
+// What multiplies: tensor cores through registers or on their own, or plain multiplications.
+enum class Core { kPlain, kMma, kWarpgroup };
+
+Core core_of(bool takes_vectors, int64_t cols, Exec& exec) {
+  if (!takes_vectors) return Core::kPlain;
+  constexpr int64_t kNarrow = 128;  // half of a warpgroup' tile would be for nothing
+  return exec.cuda().limits().arch == 90 && cols > kNarrow ? Core::kWarpgroup : Core::kMma;
+}
+
 unsigned tiles_of(int64_t count, int tile) {
   return narrow<unsigned>(ceil_div<int64_t>(count, tile));
 }
@@ -96,7 +107,7 @@ dim3 grid_of_rows(const ExpertGemmArgs& args, int num_experts) {
   return {tiles_of(args.n, Tile::kCols), static_cast<unsigned>(row_tiles)};
 }
 
-void launch_rows_of(const ExpertGemmArgs& args, const ExpertTable& table, const TileProblem& p, bool uses_mma,
+void launch_rows_of(const ExpertGemmArgs& args, const ExpertTable& table, const TileProblem& p, Core core,
                     Exec& exec) {
   const int64_t in = static_cast<int64_t>(size_of(args.dtype)),
                 out = static_cast<int64_t>(size_of(args.out_dtype));
@@ -109,7 +120,14 @@ void launch_rows_of(const ExpertGemmArgs& args, const ExpertTable& table, const 
                        exec);
   };
   const bool is_f32 = args.out_dtype == DType::kF32;
-  if (uses_mma) {
+  if (core == Core::kWarpgroup) {
+    using enum RowsAlong;
+    if (args.transpose_w && is_f32) return mma.operator()<WarpgroupTile<kSum, kSum, float>>();
+    if (args.transpose_w) return mma.operator()<WarpgroupTile<kSum, kSum, Bf16>>();
+    if (is_f32) return mma.operator()<WarpgroupTile<kSum, kResult, float>>();
+    return mma.operator()<WarpgroupTile<kSum, kResult, Bf16>>();
+  }
+  if (core == Core::kMma) {
     if (args.transpose_w && is_f32) return mma.operator()<MmaTile<Major::kSum, Major::kSum, float>>();
     if (args.transpose_w) return mma.operator()<MmaTile<Major::kSum, Major::kSum, Bf16>>();
     if (is_f32) return mma.operator()<MmaTile<Major::kSum, Major::kOther, float>>();
@@ -122,7 +140,7 @@ void launch_rows_of(const ExpertGemmArgs& args, const ExpertTable& table, const 
 }
 
 void launch_gradients(const ExpertGradientArgs& args, const ExpertTable& table, const TileProblem& p,
-                      bool uses_mma, Exec& exec) {
+                      Core core, Exec& exec) {
   const int64_t bytes = static_cast<int64_t>(size_of(args.dtype));
   const auto grid_of = [&]<class Tile>() {
     return dim3(tiles_of(args.k, Tile::kCols), tiles_of(args.n, Tile::kRows),
@@ -135,6 +153,12 @@ void launch_gradients(const ExpertGradientArgs& args, const ExpertTable& table, 
     launch_plain<Tile>(GradientOfExpert<Tile>{table, p, bytes}, grid_of.template operator()<Tile>(), exec);
   };
   const bool is_f32 = args.out_dtype == DType::kF32;
+  if (core == Core::kWarpgroup) {
+    using enum RowsAlong;
+    if (is_f32) return mma.operator()<WarpgroupTile<kResult, kResult, float>>();
+    return mma.operator()<WarpgroupTile<kResult, kResult, Bf16>>();
+  }
+  const bool uses_mma = core == Core::kMma;
   if (uses_mma && is_f32) return mma.operator()<MmaTile<Major::kOther, Major::kOther, float>>();
   if (uses_mma) return mma.operator()<MmaTile<Major::kOther, Major::kOther, Bf16>>();
   if (args.dtype == DType::kF64) return plain.operator()<PlainTile<double, double>>();
@@ -170,13 +194,14 @@ void expert_gemm(const ExpertGemmArgs& args, Exec& exec) {
                       .n = args.n,
                       .k = args.k,
                       .accumulates = false};
-  bool uses_mma = args.dtype == DType::kBF16 && args.k % 8 == 0 && args.n % 8 == 0 &&
-                  is_aligned(args.x, args.x_stride) && is_aligned(args.y, args.y_stride);
-  for (const void* weight : args.weights) uses_mma = uses_mma && is_aligned(weight, args.w_stride);
+  bool takes_vectors = args.dtype == DType::kBF16 && args.k % 8 == 0 && args.n % 8 == 0 &&
+                       is_aligned(args.x, args.x_stride) && is_aligned(args.y, args.y_stride);
+  for (const void* weight : args.weights) takes_vectors = takes_vectors && is_aligned(weight, args.w_stride);
+  const Core core = core_of(takes_vectors, args.n, exec);
   for_each_table(args.offsets, args.weights.size(), [&](ExpertTable& table, size_t first) {
     for (int e = 0; e < table.num_experts; ++e)
       table.matrices[e] = const_cast<void*>(args.weights[first + static_cast<size_t>(e)]);
-    launch_rows_of(args, table, p, uses_mma, exec);
+    launch_rows_of(args, table, p, core, exec);
   });
 }
 
@@ -194,15 +219,17 @@ void expert_weight_gradient(const ExpertGradientArgs& args, Exec& exec) {
                       .n = args.k,
                       .k = 0,
                       .accumulates = false};
-  bool uses_mma = args.dtype == DType::kBF16 && args.k % 8 == 0 && args.n % 8 == 0 &&
-                  is_aligned(args.x, args.x_stride) && is_aligned(args.d_y, args.d_y_stride);
-  for (const void* weight : args.d_weights) uses_mma = uses_mma && is_aligned(weight, args.d_w_stride);
+  bool takes_vectors = args.dtype == DType::kBF16 && args.k % 8 == 0 && args.n % 8 == 0 &&
+                       is_aligned(args.x, args.x_stride) && is_aligned(args.d_y, args.d_y_stride);
+  for (const void* weight : args.d_weights)
+    takes_vectors = takes_vectors && is_aligned(weight, args.d_w_stride);
+  const Core core = core_of(takes_vectors, args.k, exec);
   for_each_table(args.offsets, args.d_weights.size(), [&](ExpertTable& table, size_t first) {
     for (int e = 0; e < table.num_experts; ++e) {
       table.matrices[e] = args.d_weights[first + static_cast<size_t>(e)];
       if (args.betas[first + static_cast<size_t>(e)] != 0) table.accumulates[e / 32] |= 1u << (e % 32);
     }
-    launch_gradients(args, table, p, uses_mma, exec);
+    launch_gradients(args, table, p, core, exec);
   });
 }
 

@@ -17,11 +17,13 @@ template <Major kMajorA, Major kMajorB, class Out>
 class MmaTile {
  public:
   static constexpr int kRows = 128, kCols = 128, kDepth = 64, kStages = 3, kThreads = 128;
+  static constexpr int kBlocksOfMultiprocessor = 2;
   static constexpr int kOperandElements = kRows * kDepth;
   static constexpr size_t kSharedBytes = size_t{2} * kStages * kOperandElements * sizeof(Bf16);
 
-  /// Every thread of the block; `shared` is aligned to 128 bytes.
-  static __device__ void run(const TileProblem& p, int64_t row0, int64_t col0, Bf16* shared) {
+  /// Every thread of the block; `memory` is aligned to 128 bytes.
+  static __device__ void run(const TileProblem& p, int64_t row0, int64_t col0, void* memory) {
+    auto* shared = static_cast<Bf16*>(memory);
     const int64_t steps = (p.k + kDepth - 1) / kDepth;
     float sums[4][8][4] = {};
     const auto load_step = [&](int64_t step) {
