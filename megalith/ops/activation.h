@@ -20,7 +20,8 @@ cpu::Activation activation_function(ActivationKind kind);
 /// x [T, F or 2F] -> y [T, F]; f64, f32, bf16.
 void activation(ActivationKind kind, const Tensor& x, const Tensor& y, Exec& exec);
 
-/// d_x [T, F or 2F] from d_y [T, F] and the saved x. d_x may be x itself.
+/// d_x [T, F or 2F] from d_y [T, F] and the saved x. d_x may be x itself, and d_y the second half of
+/// a gated d_x.
 void activation_backward(ActivationKind kind, const Tensor& x, const Tensor& d_y, const Tensor& d_x,
                          Exec& exec);
 

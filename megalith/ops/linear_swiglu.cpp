@@ -90,7 +90,8 @@ void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& args, Exec& ex
     if (exec.device().is_cuda() && cuda::takes_swiglu_linear_backward_input(problem, exec))
       return cuda::swiglu_linear_backward_input(problem, exec);
   }
-  const Tensor d_y = exec.empty({tokens, ffn}, args.d_out.dtype());
+  // Where the gradient of the linear half will be: no memory of its own.
+  const Tensor d_y = args.d_pre.slice(1, ffn, 2 * ffn);
   gemm({.a = args.d_out, .b = args.weight, .c = d_y}, exec);
   activation_backward(ActivationKind::kSwiglu, args.pre, d_y, args.d_pre, exec);
 }

@@ -155,7 +155,7 @@ void expect_verified(const std::string& name, const std::string& ranks, const st
       << outcome.out;
   lines.pop_back();
   for (const std::string& line : lines)
-    EXPECT_TRUE(std::regex_match(line, std::regex("layout [a-z0-9_ -]+: worst deviation [0-9.e-]+, allowed "
+    EXPECT_TRUE(std::regex_match(line, std::regex("layout [a-z0-9_ +-]+: worst deviation [0-9.e-]+, allowed "
                                                   "[0-9.e-]+, ok")))
         << line;
 }

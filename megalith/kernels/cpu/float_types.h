@@ -5,8 +5,8 @@
 
 namespace megalith::cpu {
 
-/// dispatch_dtype for f64, f32, bf16 and f16 inside *.simd.cpp files: no message, no symbol of its own. The op has
-/// checked the dtype before.
+/// dispatch_dtype for f64, f32, bf16 and f16 inside *.simd.cpp files: no message, no symbol of its own. The
+/// op has checked the dtype before.
 template <class Work>
 [[gnu::always_inline]] static inline void dispatch_float(DType dtype, Work work) {
   if (dtype == DType::kF64) return work.template operator()<double>();

@@ -102,7 +102,7 @@ void gemm(const GemmProblem& problem, Exec& exec) {
   if (problem.m == 0 || problem.n == 0) return;
   if (problem.k == 0) {
     return dispatch_dtype<double, float, bf16, f16>(problem.out_dtype, "gemm",
-                                               [&]<class T>() { scale_rows<T>(problem); });
+                                                    [&]<class T>() { scale_rows<T>(problem); });
   }
   if (problem.m <= kMaxGemmRows && !problem.a.transpose && problem.b.transpose) {
     const int num_threads = threads_for(problem.n * problem.k, exec.num_threads());

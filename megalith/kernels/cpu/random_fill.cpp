@@ -28,7 +28,7 @@ void fill_normal(const FillNormalArgs& args, Exec& exec) {
   // A deviate costs some fifty times what an element of a plain pass costs.
   const int num_threads = threads_for(50 * args.count, exec.num_threads());
   dispatch_dtype<double, float, bf16, f16>(args.dtype, "fill_normal",
-                                      [&]<class T>() { fill_blocks<T>(args, num_threads); });
+                                           [&]<class T>() { fill_blocks<T>(args, num_threads); });
 }
 
 }  // namespace megalith::cpu

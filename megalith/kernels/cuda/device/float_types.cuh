@@ -73,7 +73,8 @@ __device__ inline void store_acc(T* place, const acc_t<T> (&values)[kCount]) {
   *reinterpret_cast<Vector<T, kCount>*>(place) = vector;
 }
 
-/// Calls `work.operator()<T>()` with the device's type for f64, f32, bf16 or f16; the op has checked the dtype.
+/// Calls `work.operator()<T>()` with the device's type for f64, f32, bf16 or f16; the op has checked the
+/// dtype.
 template <class Work>
 void dispatch_device_float(DType dtype, Work&& work) {
   if (dtype == DType::kF64) return work.template operator()<double>();
