@@ -106,5 +106,5 @@ function(megalith_tests name)
   # Tests call the program's code, which is optimised; their own would take most of the time to build.
   target_compile_options(test_${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   megalith_precompile(test_${name} test_base <gmock/gmock.h> <gtest/gtest.h>)
-  gtest_discover_tests(test_${name} TEST_PREFIX ${name}/ DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
+  gtest_discover_tests(test_${name} NO_PRETTY_VALUES TEST_PREFIX ${name}/ DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
 endfunction()
