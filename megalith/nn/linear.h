@@ -74,9 +74,7 @@ class Linear {
     return sum_of_terms(tape, swiglu_linear(tape, rows, *weight_));
   }
 
-  const Tensor& weight() const { return weight_->data; }
-  /// Undefined without one.
-  Tensor bias() const { return bias_ != nullptr ? bias_->data : Tensor(); }
+  bool has_bias() const { return bias_ != nullptr; }
 
   /// The x of another column-parallel product: its gradient is the sum over the ranks.
   static Var whole_input(Tape& tape, const Var& x, const Mesh& mesh) {

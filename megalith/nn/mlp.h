@@ -41,14 +41,10 @@ class Mlp {
 
   /// x [T, H] -> [T, H].
   Var forward(Tape& tape, const Var& x) const {
-    if (activation_ == ActivationKind::kSwiglu && !fc1_.bias().defined())
+    if (activation_ == ActivationKind::kSwiglu && !fc1_.has_bias())
       return fc2_.forward_swiglu(tape, fc1_.swiglu_forward(tape, x));
     return fc2_.forward(tape, activation(tape, fc1_.forward(tape, x), activation_));
   }
-
-  const Linear& fc1() const { return fc1_; }
-  const Linear& fc2() const { return fc2_; }
-  ActivationKind activation_kind() const { return activation_; }
 
  private:
   Linear fc1_;

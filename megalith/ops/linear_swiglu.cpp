@@ -74,6 +74,7 @@ void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& args, Exec& ex
                   {"pre", &args.pre, {tokens, 2 * ffn}},
                   {"d_pre", &args.d_pre, {tokens, 2 * ffn}}},
                  exec);
+  MG_CHECK(tokens == 0 || args.d_pre.raw() != args.pre.raw(), "{}: d_pre is pre itself", kOp);
   if constexpr (kHasCuda) {
     const cuda::SwigluLinearBackwardArgs problem{.dtype = args.d_out.dtype(),
                                                  .tokens = tokens,

@@ -22,7 +22,7 @@ struct SwigluLinearBackwardArgs {
   Tensor d_out;   // [T, H]
   Tensor weight;  // [H, F]
   Tensor pre;     // [T, 2F]
-  Tensor d_pre;   // [T, 2F]
+  Tensor d_pre;   // [T, 2F], not pre itself: d_y may lie there on the way
 };
 void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& args, Exec& exec);
 

@@ -1,6 +1,6 @@
 // The own bf16 products: as plain gemm, and with SwiGLU and its backward in their epilogue.
 
-#include "megalith/kernels/cuda/gemm_tiled.h"
+#include "tests/cuda/gemm_tiled.h"
 
 #include "megalith/kernels/cuda/linear_swiglu.h"
 #include "megalith/ops/activation.h"
@@ -51,7 +51,25 @@ Twins::Pair inside(Twins& t, const Twins::Pair& values) {
 class CudaTiledGemm : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!is_hopper(t.gpu())) GTEST_SKIP() << "wgmma is Hopper's";
+    if (is_hopper(t.gpu())) return;
+    constexpr int64_t kLarge = 1 << 14;  // a size that Hopper takes
+    EXPECT_FALSE(cuda::takes_linear_swiglu({.tokens = kLarge,
+                                            .hidden = kLarge,
+                                            .ffn = kLarge,
+                                            .x_stride = kLarge,
+                                            .weight_stride = kLarge,
+                                            .pre_stride = 2 * kLarge,
+                                            .y_stride = kLarge},
+                                           t.gpu()));
+    EXPECT_FALSE(cuda::takes_swiglu_linear_backward_input({.tokens = kLarge,
+                                                           .hidden = kLarge,
+                                                           .ffn = kLarge,
+                                                           .d_out_stride = kLarge,
+                                                           .weight_stride = kLarge,
+                                                           .pre_stride = 2 * kLarge,
+                                                           .d_pre_stride = 2 * kLarge},
+                                                          t.gpu()));
+    GTEST_SKIP() << "wgmma is Hopper's; this GPU refused the kernels";
   }
 
   // C of the CPU and of the kernel.
@@ -75,6 +93,11 @@ class CudaTiledGemm : public ::testing::Test {
     Twins::expect_close(c, k + 2, 1, "C");
   }
 
+  Twins t;
+};
+
+class CudaLinearSwiglu : public ::testing::Test {
+ protected:
   Twins t;
 };
 
@@ -183,7 +206,7 @@ TEST_F(CudaTiledGemm, SwigluBackwardOfTheTile) {
 }
 
 // Through the ops, with sizes that go to the kernels and sizes that do not, beside the CPU.
-TEST_F(CudaTiledGemm, OpOfSwigluFollowsTheCpu) {
+TEST_F(CudaLinearSwiglu, FollowsTheCpu) {
   for (const auto& [tokens, hidden, ffn] :
        {SwigluSizes{4096, 64, 2112}, SwigluSizes{7, 20, 12}, SwigluSizes{33, 64, 65}}) {
     SCOPED_TRACE(fmt::format("{} tokens, {} -> {}", tokens, hidden, ffn));

@@ -71,6 +71,13 @@ TEST(LinearSwiglu, WrongShapesAreNamed) {
             exec);
       },
       message("swiglu_linear_backward_input: weight"));
+  const Tensor pre = matrix(4, 10);
+  EXPECT_THAT(
+      [&] {
+        swiglu_linear_backward_input(
+            {.d_out = matrix(4, 3), .weight = matrix(3, 5), .pre = pre, .d_pre = pre}, exec);
+      },
+      message("d_pre is pre itself"));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "megalith/kernels/cuda/device/product_tiles.cuh"
-#include "megalith/kernels/cuda/gemm_tiled.h"
 #include "megalith/kernels/cuda/product_maps.h"
+
+#include "tests/cuda/gemm_tiled.h"
 
 namespace megalith::cuda {
 namespace {
