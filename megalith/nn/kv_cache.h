@@ -36,6 +36,12 @@ class KvCache {
   /// From now on append() writes at the token `length` [1] i32 and returns `num_keys` with its window, both
   /// read on the device: the calls of a step are then the same for every step, and can be captured.
   void read_lengths(Tensor length, Tensor num_keys);
+  /// What read_lengths() was given, or undefined.
+  const Tensor& device_length() const { return device_length_; }
+
+  /// All that a layer has room for, [B, max_length, K, D], for a kernel that appends by itself.
+  const Tensor& keys(int64_t layer) const { return keys_[static_cast<size_t>(layer)]; }
+  const Tensor& values(int64_t layer) const { return values_[static_cast<size_t>(layer)]; }
 
  private:
   Shape shape_;

@@ -75,6 +75,7 @@ class Linear {
   }
 
   bool has_bias() const { return bias_ != nullptr; }
+  const Tensor& weight() const { return weight_->data; }
 
   /// The x of another column-parallel product: its gradient is the sum over the ranks.
   static Var whole_input(Tape& tape, const Var& x, const Mesh& mesh) {

@@ -46,6 +46,10 @@ class Mlp {
     return fc2_.forward(tape, activation(tape, fc1_.forward(tape, x), activation_));
   }
 
+  ActivationKind activation_kind() const { return activation_; }
+  const Linear& fc1() const { return fc1_; }
+  const Linear& fc2() const { return fc2_; }
+
  private:
   Linear fc1_;
   Linear fc2_;

@@ -31,6 +31,8 @@ class Norm {
                                         : norm(tape, stream.x, weights_);
   }
 
+  const NormWeights& weights() const { return weights_; }
+
  private:
   NormWeights weights_;
 };

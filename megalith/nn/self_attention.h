@@ -39,6 +39,10 @@ class SelfAttention {
   /// x [T, H] -> [T, H]; under sequence parallelism [T / tp, H].
   Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;
 
+  const Options& options() const { return options_; }
+  const Linear& qkv() const { return qkv_; }
+  const Linear& proj() const { return proj_; }
+
  private:
   ContextPeers context_peers(const ForwardContext& context) const;
   Var attend(Tape& tape, const ForwardContext& context, const Var& qkv) const;

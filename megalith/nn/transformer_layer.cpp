@@ -33,4 +33,20 @@ ResidualStream TransformerLayer::forward(Tape& tape, const ForwardContext& conte
   return {middle.sum, dropout(tape, expanded, drop, rng.fold("mlp"))};
 }
 
+std::optional<DecodeLayer> TransformerLayer::decode_layer(const KvCache& cache) const {
+  const SelfAttention::Options& attention = attention_.options();
+  const bool has_bias = attention.has_qkv_bias || attention.has_proj_bias || (mlp_ && mlp_->fc1().has_bias());
+  if (!mlp_ || mlp_->activation_kind() != ActivationKind::kSwiglu || has_bias) return {};
+  if (options_.norm != NormKind::kRmsNorm || attention.qk_norm || attention.rotary == nullptr) return {};
+  return DecodeLayer{.input_norm = input_norm_.weights().weight->data,
+                     .qkv = attention_.qkv().weight(),
+                     .proj = attention_.proj().weight(),
+                     .pre_mlp_norm = pre_mlp_norm_.weights().weight->data,
+                     .fc1 = mlp_->fc1().weight(),
+                     .fc2 = mlp_->fc2().weight(),
+                     .keys = cache.keys(attention.layer),
+                     .values = cache.values(attention.layer),
+                     .window = attention.window};
+}
+
 }  // namespace megalith

@@ -7,6 +7,7 @@
 #include "megalith/nn/moe/moe_layer.h"
 #include "megalith/nn/norm.h"
 #include "megalith/nn/self_attention.h"
+#include "megalith/ops/decode_stack.h"
 
 namespace megalith {
 
@@ -26,6 +27,11 @@ class TransformerLayer {
 
   /// [T, H] -> [T, H]; under sequence parallelism [T / tp, H].
   ResidualStream forward(Tape& tape, const ForwardContext& context, const ResidualStream& stream) const;
+
+  /// What a kernel over the whole stack needs of the layer, for one token behind those of `cache`; nothing
+  /// for layers of another kind: experts, LayerNorm, biases, norms of heads, another activation than SwiGLU,
+  /// no rotary embedding.
+  std::optional<DecodeLayer> decode_layer(const KvCache& cache) const;
 
   /// Of a layer with experts, else null.
   Router* router() { return moe_ ? &moe_->router() : nullptr; }

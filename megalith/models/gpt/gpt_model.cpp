@@ -256,6 +256,14 @@ Tensor GptModel::logits(Tape& tape, const ForwardContext& context, const Tensor&
 }
 
 Tensor GptModel::last_logits(Tape& tape, const ForwardContext& context, const Tensor& ids) {
+  if (std::optional<DecodeStack> stack = decode_stack_for(context, ids)) {
+    if (takes_decode_stack(*stack, tape.exec())) {
+      stack->logits = tape.exec().empty({1, stack->head.dim(0)}, stack->head.dtype());
+      decode_stack(*stack, tape.exec());
+      context.cache->advance(1);
+      return stack->logits;
+    }
+  }
   const Tensor x = hidden(tape, context, ids).data;
   const int64_t seq = x.dim(0) / context.batch;
   const Tensor last = tape.exec().empty({context.batch, config_.hidden_size}, x.dtype());

@@ -68,6 +68,9 @@ class GptModel : public LanguageModel {
   /// Final-normed hidden states [T, H]. Inference only.
   Var hidden(Tape& tape, const ForwardContext& context, const Tensor& ids);
   Tensor head(const Tensor& hidden, Exec& exec) const;
+  /// All layers for one more token of one sequence, but for its logits; nothing where that is not what is
+  /// asked for, or a layer is of a kind that has no place in it.
+  std::optional<DecodeStack> decode_stack_for(const ForwardContext& context, const Tensor& ids) const;
 
   GptConfig config_;
   std::unique_ptr<Mesh> own_mesh_;
