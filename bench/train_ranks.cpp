@@ -3,15 +3,16 @@
 //   1b: 1.14 G parameters (vocabulary 32,000, hidden 2048, 16 layers, 16 heads, 8 groups, SwiGLU 8192)
 //   7b: vocabulary 32,000, hidden 4096, 32 layers, 32 heads, SwiGLU 11008
 //   qwen3: Qwen3-30B-A3B with 8 of its 48 layers
+// MODEL:L has L layers.
 //
 //     bench_train_ranks MODEL BATCH LAYOUT...
 //
 // BATCH sequences of a microbatch on each GPU; tp, cp, pp: of all together. A layout of N GPUs is one of:
 // one, epN (experts shared), ep_zero1_N, ddpN, ddp_lateN (gradients after the backward), ddp_bf16_N (bf16
 // sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN, ppN_SCHEDULE_MICROBATCHES. "nccl:"
-// before a name leaves the copy engines aside; "tune:" times the step, then other algorithms for its matrix
-// products (half a minute for ten), then the step again, and writes gemm_table_MODEL_LAYOUT.txt for
-// MEGALITH_GEMM_TABLE.
+// before a name leaves the copy engines aside; "whole:" before tpN leaves products whole; "tune:" times the
+// step, then other algorithms for its matrix products (half a minute for ten), then the step again, and
+// writes gemm_table_MODEL_LAYOUT.txt for MEGALITH_GEMM_TABLE.
 //
 // Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
 // a rank held.
@@ -47,7 +48,8 @@ struct Layout {
   BesideTransport beside = BesideTransport::kCopyEngines;
 };
 
-GptConfig model_of(const std::string& name) {
+GptConfig model_of(const std::string& name_and_layers) {
+  const std::string name = name_and_layers.substr(0, name_and_layers.find(':'));
   GptConfig c;
   c.vocab_size = 32000;
   c.make_vocab_size_divisible_by = 128;
@@ -78,6 +80,7 @@ GptConfig model_of(const std::string& name) {
   } else {
     throw UsageError(fmt::format("model '{}'; allowed: 1b, 7b, qwen3", name));
   }
+  if (name != name_and_layers) c.num_layers = std::atoll(name_and_layers.c_str() + name.size() + 1);
   c.position_embedding_type = "rope";
   c.normalization = "RMSNorm";
   c.swiglu = true;
@@ -105,8 +108,9 @@ Layout layout_of(const std::string& full_name) {
   };
   Layout l{.tunes = take_prefix("tune:")};
   if (take_prefix("nccl:")) l.beside = BesideTransport::kNccl;
-  l.name = name;
   ParallelConfig& p = l.parallel;
+  p.tp_comm_overlap = !take_prefix("whole:");
+  l.name = name;
   const auto ends_with_count = [&](const std::string& prefix) {
     if (!name.starts_with(prefix)) return false;
     l.num_ranks = number_at(name, prefix.size(), name);

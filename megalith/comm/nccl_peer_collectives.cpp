@@ -53,7 +53,7 @@ bool PeerCollectives::takes(const Collective& c) const {
   const size_t whole =
       c.block_bytes() * static_cast<size_t>(c.call.kind == CollectiveKind::kAllReduce ? 1 : size());
   if (whole < kSmallBytes || size() > kMaxSummed) return false;
-  if (c.call.kind == CollectiveKind::kAllGather) return true;
+  if (c.call.kind == CollectiveKind::kAllGather || c.call.kind == CollectiveKind::kSendRecv) return true;
   return (c.call.kind == CollectiveKind::kAllReduce || c.call.kind == CollectiveKind::kReduceScatter) &&
          can_sum(c.call);
 }
@@ -104,9 +104,9 @@ void PeerCollectives::run(const Collective& c, CUstream_st* stream) {
   const Events& own = *events_[static_cast<size_t>(rank())];
   MG_CUDA_CHECK(cudaEventRecord(own.ready, stream));
   sources_.clear();
-  const int64_t address = reinterpret_cast<int64_t>(c.in);
-  for (const int64_t of_rank : owner_->host_numbers().gather(*host_, {&address, 1}))
-    sources_.push_back(reinterpret_cast<const std::byte*>(of_rank));
+  const int64_t message[] = {reinterpret_cast<int64_t>(c.in), c.call.peer};
+  const std::vector<int64_t> all = owner_->host_numbers().gather(*host_, message);
+  for (size_t i = 0; i < all.size(); i += 2) sources_.push_back(reinterpret_cast<const std::byte*>(all[i]));
 
   switch (c.call.kind) {
     case CollectiveKind::kAllGather:
@@ -120,6 +120,15 @@ void PeerCollectives::run(const Collective& c, CUstream_st* stream) {
     case CollectiveKind::kReduceScatter:
       sum_block(c, rank() * c.call.count, c.call.count, c.out, stream);
       break;
+    case CollectiveKind::kSendRecv: {
+      const auto from = static_cast<size_t>(c.from);
+      MG_CHECK(all[2 * from + 1] == rank(),
+               "send_recv: rank {} receives from rank {}, which sends to rank {}", rank(), from,
+               all[2 * from + 1]);
+      if (c.from != rank()) wait_for(&Events::ready, c.from, stream);
+      bring(c.out, sources_[from], bytes, stream);
+      break;
+    }
     default: {  // all_reduce: each rank sums a slice, and then takes those of the others
       const auto element = static_cast<int64_t>(size_of(c.call.dtype));
       const int64_t slice = round_up(ceil_div<int64_t>(c.call.count, size()), 256 / element);

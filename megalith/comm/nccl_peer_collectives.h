@@ -8,10 +8,10 @@
 
 namespace megalith {
 
-/// Sums and gathers of large tensors between rank threads, beside compute: the copy engines bring what the
-/// peers have, and a short kernel adds. NCCL's kernels would occupy multiprocessors for the whole transfer,
-/// from which the matrix products that run at the same time suffer more than they gain. Sums are taken in
-/// rank order, with the bits of the CPU.
+/// Sums, gathers and exchanges of large tensors between rank threads, beside compute: the copy engines bring
+/// what the peers have, and a short kernel adds. NCCL's kernels would occupy multiprocessors for the whole
+/// transfer, from which the matrix products that run at the same time suffer more than they gain. Sums are
+/// taken in rank order, with the bits of the CPU.
 ///
 /// The ranks' hosts meet two or three times in an operation, since an event of a peer can be waited for only
 /// after it was recorded. A rank keeps room for 32 MiB of each peer.
@@ -22,7 +22,8 @@ class PeerCollectives {
   ~PeerCollectives();
   PeerCollectives(const PeerCollectives&) = delete;
 
-  /// The same answer in all ranks. Small tensors are NCCL's: there the time is that of the hosts.
+  /// The same answer in all ranks. Small tensors are NCCL's: there the time is that of the hosts. In a
+  /// send_recv all ranks take part, with tensors of one size.
   bool takes(const Collective& collective) const;
   void run(const Collective& collective, CUstream_st* stream);
 

@@ -56,7 +56,7 @@ class Linear {
       case Partition::kColumn:
         return column_parallel_linear(tape, x, *weight_, {bias_}, mesh_->tensor_groups());
       case Partition::kRow:
-        return sum_of_terms(tape, linear(tape, x, *weight_, {bias_, tp.rank() == 0}));
+        return sum_of_terms(tape, linear(tape, x, *weight_, {bias_, tp.rank() == 0}, scattered_over()));
       case Partition::kNone:
         break;
     }
@@ -71,7 +71,7 @@ class Linear {
   }
   Var forward_swiglu(Tape& tape, const SwigluRows& rows) const {
     MG_ASSERT(partition_ == Partition::kRow && bias_ == nullptr);
-    return sum_of_terms(tape, swiglu_linear(tape, rows, *weight_));
+    return sum_of_terms(tape, swiglu_linear(tape, rows, *weight_, scattered_over()));
   }
 
   bool has_bias() const { return bias_ != nullptr; }
@@ -84,7 +84,9 @@ class Linear {
   }
 
  private:
+  Communicator* scattered_over() const { return mesh_->tensor_groups().split_beside(); }
   Var sum_of_terms(Tape& tape, const Var& term) const {
+    if (scattered_over() != nullptr) return term;  // it is the sum
     Communicator& tp = mesh_->tp();
     return mesh_->is_sequence_parallel() ? reduce_scatter_rows(tape, term, tp)
                                          : sum_over_ranks(tape, term, tp);

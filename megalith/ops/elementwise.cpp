@@ -54,6 +54,24 @@ void add(const Tensor& a, const Tensor& b, const Tensor& out, Exec& exec) {
   cpu::add(args, exec);
 }
 
+void sum_terms(const Tensor& terms, const Tensor& out, Exec& exec) {
+  check_float("sum_terms", "terms", terms, exec);
+  check_contiguous("sum_terms", "terms", terms);
+  check_tensor("sum_terms", "out", out, terms.dtype(), out.shape(), exec);
+  check_contiguous("sum_terms", "out", out);
+  MG_CHECK(terms.rank() > 0 && terms.dim(0) > 0 && terms.numel() == terms.dim(0) * out.numel(),
+           "sum_terms: terms {} of {}", terms.shape().str(), out.shape().str());
+  const cpu::SumTermsArgs args{.dtype = terms.dtype(),
+                               .terms = terms.raw(),
+                               .out = out.raw(),
+                               .num_terms = terms.dim(0),
+                               .count = out.numel()};
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) return cuda::sum_terms(args, exec);
+  }
+  cpu::sum_terms(args, exec);
+}
+
 void scale_in_place(const Tensor& x, double factor, Exec& exec) {
   check_float("scale_in_place", "x", x, exec);
   const bool flat = x.is_contiguous();

@@ -1,5 +1,5 @@
 #pragma once
-// defines: add, add_in_place, scale_in_place, copy, fill, sum_rows, SumRowsArgs, scale_rows
+// defines: add, sum_terms, scale_in_place, copy, fill, sum_rows, SumRowsArgs, scale_rows
 
 #include "megalith/core/exec.h"
 
@@ -7,6 +7,10 @@ namespace megalith {
 
 /// out = a + b. Same shape and dtype (f64, f32, bf16), contiguous rows; `out` may be `a` or `b`.
 void add(const Tensor& a, const Tensor& b, const Tensor& out, Exec& exec);
+
+/// out = terms[0] + terms[1] + ... in this order, in f32 (f64 for f64), rounded once: what a sum over ranks
+/// makes of their terms. terms [n, ...], out [...]: f64, f32 or bf16, contiguous, without overlap.
+void sum_terms(const Tensor& terms, const Tensor& out, Exec& exec);
 
 /// x *= factor.
 void scale_in_place(const Tensor& x, double factor, Exec& exec);

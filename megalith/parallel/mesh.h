@@ -29,7 +29,10 @@ class Mesh {
   Communicator& group(Axis axis) const { return *groups_.at(axis); }
   Communicator& tp() const { return group(Axis::kTp); }
   /// The tensor-parallel ranks for products that hide what they send.
-  TensorGroups tensor_groups() const { return {&tp(), tp_beside_.get(), is_sequence_parallel()}; }
+  TensorGroups tensor_groups() const {
+    const bool is_sequence = is_sequence_parallel();
+    return {&tp(), tp_beside_.get(), is_sequence, is_sequence && config_.tp_comm_overlap};
+  }
   Communicator& cp() const { return group(Axis::kCp); }
   /// Of cp_comm_type a2a+p2p, else null: neighbours among the context-parallel ranks, and those of equal
   /// place among their neighbours.

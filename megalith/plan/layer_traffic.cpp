@@ -28,9 +28,13 @@ class Sum {
     traffic_.backward_bytes += count * wire_bytes(kind, bytes, link_.ranks);
     traffic_.backward_seconds += count * collective_seconds(kind, bytes, link_);
   }
-  void hidden(Transfer kind, double count, double bytes) {
+  void hidden_forward(Transfer kind, double count, double bytes) {
+    forward(kind, count, bytes);
+    traffic_.hidden_forward_seconds += count * collective_seconds(kind, bytes, link_);
+  }
+  void hidden_backward(Transfer kind, double count, double bytes) {
     backward(kind, count, bytes);
-    traffic_.hidden_seconds += count * collective_seconds(kind, bytes, link_);
+    traffic_.hidden_backward_seconds += count * collective_seconds(kind, bytes, link_);
   }
   InlineTraffic traffic() const { return link_.ranks > 1 ? traffic_ : InlineTraffic{}; }
 
@@ -45,19 +49,22 @@ InlineTraffic tensor_traffic(const RunConfig& config, const MeshShape& shape, co
   const double stream = microbatch_tokens(config, shape) * static_cast<double>(config.model.hidden_size) *
                         element_bytes(config);
   Sum sum(link);
-  if (config.parallel.sequence_parallel) {
-    sum.forward(Transfer::kAllGather, 2, stream);
-    sum.forward(Transfer::kReduceScatter, 2, stream);
-    sum.backward(Transfer::kAllGather, 2, stream);
-    sum.hidden(Transfer::kAllGather, 2, stream);
-    sum.hidden(Transfer::kReduceScatter, 2, stream);
-  } else {
+  const bool keeps_order = !puts_weight_gradients_off(config.parallel);
+  const auto backward = [&](bool is_hidden, Transfer kind) {
+    is_hidden ? sum.hidden_backward(kind, 2, stream) : sum.backward(kind, 2, stream);
+  };
+  if (!config.parallel.sequence_parallel) {
     sum.forward(Transfer::kAllReduce, 2, stream);
-    sum.hidden(Transfer::kAllReduce, 2, stream);
+    backward(keeps_order, Transfer::kAllReduce);
+    return sum.traffic();
   }
-  InlineTraffic traffic = sum.traffic();
-  if (puts_weight_gradients_off(config.parallel)) traffic.hidden_seconds = 0;
-  return traffic;
+  const bool splits = config.parallel.tp_comm_overlap;
+  for (const Transfer kind : {Transfer::kAllGather, Transfer::kReduceScatter})
+    splits ? sum.hidden_forward(kind, 2, stream) : sum.forward(kind, 2, stream);
+  backward(splits, Transfer::kAllGather);                     // of the gradients of row-parallel layers
+  backward(keeps_order, Transfer::kAllGather);                // of inputs, for the gradients of weights
+  backward(keeps_order || splits, Transfer::kReduceScatter);  // of the gradients of inputs
+  return sum.traffic();
 }
 
 InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, const Link& link) {

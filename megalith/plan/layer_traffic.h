@@ -11,14 +11,14 @@ namespace megalith {
 struct InlineTraffic {
   double forward_bytes = 0, backward_bytes = 0;  ///< over a GPU's link
   double forward_seconds = 0, backward_seconds = 0;
-  double hidden_seconds = 0;  ///< of the backward, what runs beside products
+  double hidden_forward_seconds = 0, hidden_backward_seconds = 0;  ///< of these, what runs beside products
 };
 
 /// tp: two sums of the residual stream each way; under sequence parallelism a gather and a scatter each, and
 /// in the backward each gathered input once more, which column-parallel layers hide with the sum of their
-/// input's gradient, unless the schedule puts weight gradients off. cp: keys and values around the ring and
-/// their gradients back, or four all-to-alls, or a gather and a scatter. ep (layers with experts): dispatch
-/// and combine each way.
+/// input's gradient, unless the schedule puts weight gradients off; products in pieces hide the rest. cp:
+/// keys and values around the ring and their gradients back, or four all-to-alls, or a gather and a scatter.
+/// ep (layers with experts): dispatch and combine each way.
 InlineTraffic tensor_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
 InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
 InlineTraffic expert_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);

@@ -89,18 +89,20 @@ class Estimator {
     std::vector<double> layers_of_rank(static_cast<size_t>(shape_.pp));
     for (size_t stage = 0; stage < pipeline_.stages.size(); ++stage) {
       const auto count = static_cast<double>(num_layers(pipeline_.stages[stage], kind));
-      stage_extra_[stage].forward += count * traffic.forward_seconds;
-      stage_extra_[stage].backward_input += count * (traffic.backward_seconds - traffic.hidden_seconds);
+      stage_extra_[stage].forward += count * (traffic.forward_seconds - traffic.hidden_forward_seconds);
+      stage_extra_[stage].backward_input +=
+          count * (traffic.backward_seconds - traffic.hidden_backward_seconds);
       layers_of_rank[static_cast<size_t>(pipeline_.schedule.rank_of(static_cast<int>(stage)))] += count;
     }
     const double layers = *std::max_element(layers_of_rank.begin(), layers_of_rank.end()) *
                           static_cast<double>(num_microbatches_);
     const double seconds = layers * (traffic.forward_seconds + traffic.backward_seconds);
+    const double hidden = layers * (traffic.hidden_forward_seconds + traffic.hidden_backward_seconds);
     result.traffic.push_back({.axis = name,
                               .link = link,
                               .bytes = layers * (traffic.forward_bytes + traffic.backward_bytes),
                               .seconds = seconds,
-                              .exposed = seconds - layers * traffic.hidden_seconds});
+                              .exposed = seconds - hidden});
   }
 
   void run_pipeline(LayoutEstimate& result) {

@@ -57,6 +57,37 @@ TEST(Add, NamesWhatDoesNotFit) {
   EXPECT_THAT([&] { add(a, turned, a, exec); }, ThrowsMessage<Error>(HasSubstr("add: b")));
 }
 
+TEST(SumTerms, AddsInOrderAndRoundsOnce) {
+  for_each_variant([](DType dtype, Exec& exec) {
+    for (const int64_t num_terms : {1, 2, 5}) {
+      for (const Shape& shape : {Shape{1, 1}, Shape{3, 7}, Shape{5, 64}, Shape{0, 5}, Shape{2, 20000}}) {
+        const Tensor terms =
+            random_tensor(exec, {num_terms, shape[0], shape[1]}, dtype, 1, Layout::kContiguous);
+        const Tensor out = poisoned_tensor(exec, shape, dtype, Layout::kContiguous);
+        sum_terms(terms, out, exec);
+        const std::vector<double> values = values_of(terms);
+        const auto count = static_cast<size_t>(shape.numel());
+        std::vector<double> expected(count, 0);
+        for (size_t i = 0; i < values.size(); ++i) {
+          double& sum = expected[i % count];
+          sum = dtype == DType::kF64 ? sum + values[i]
+                                     : static_cast<float>(sum) + static_cast<float>(values[i]);
+        }
+        expect_close(out, expected, tolerance(dtype, 0), "sum of terms");
+      }
+    }
+  });
+}
+
+TEST(SumTerms, NamesWhatDoesNotFit) {
+  Exec exec;
+  EXPECT_THAT(
+      [&] {
+        sum_terms(exec.zeros({2, 3}, DType::kF32), exec.zeros({2}, DType::kF32), exec);
+      },
+      ThrowsMessage<Error>(HasSubstr("sum_terms: terms [2, 3] of [2]")));
+}
+
 TEST(Scale, MultipliesByAFactorOrByOnePerRow) {
   for_each_variant([](DType dtype, Exec& exec) {
     for (const Shape& shape : kShapes) {

@@ -107,10 +107,19 @@ TEST(Traffic, OfTheResidualStream) {
   config.parallel.sequence_parallel = true;
   EXPECT_EQ(tensor_traffic(config, shape, link).forward_bytes, 2 * stream);
   EXPECT_EQ(tensor_traffic(config, shape, link).backward_bytes, 3 * stream);
-  EXPECT_DOUBLE_EQ(tensor_traffic(config, shape, link).hidden_seconds, 2 * stream / 1e9);
+  const auto expect_hidden = [&](double forward_streams, double backward_streams) {
+    const InlineTraffic traffic = tensor_traffic(config, shape, link);
+    EXPECT_DOUBLE_EQ(traffic.hidden_forward_seconds, forward_streams * stream / 1e9);
+    EXPECT_DOUBLE_EQ(traffic.hidden_backward_seconds, backward_streams * stream / 1e9);
+  };
+  expect_hidden(2, 3);
+  config.parallel.tp_comm_overlap = false;
+  expect_hidden(0, 2);
   config.parallel.pipeline_model_parallel_size = 2;
   config.parallel.pipeline_schedule = "zb-h1";
-  EXPECT_EQ(tensor_traffic(config, shape, link).hidden_seconds, 0);
+  expect_hidden(0, 0);
+  config.parallel.tp_comm_overlap = true;
+  expect_hidden(2, 2);
 }
 
 // 412.7 ms and 61.3 GiB were measured (docs/benchmarks/h200.md).

@@ -87,6 +87,13 @@ std::vector<LayoutCase> layout_cases() {
   add("Tp4", 4, {.tensor_model_parallel_size = 4});
   add("Tp2Sp", 2, {.tensor_model_parallel_size = 2, .sequence_parallel = true});
   add("Tp4Sp", 4, {.tensor_model_parallel_size = 4, .sequence_parallel = true});
+  add("Tp2SpWholeProducts", 2,
+      {.tensor_model_parallel_size = 2, .sequence_parallel = true, .tp_comm_overlap = false});
+  add("Tp2SpPp2ZbH1", 4,
+      {.tensor_model_parallel_size = 2,
+       .pipeline_model_parallel_size = 2,
+       .sequence_parallel = true,
+       .pipeline_schedule = "zb-h1"});
   for (const auto& [name, schedule] : std::map<std::string, std::string>{{"GPipe", "gpipe"},
                                                                          {"1F1B", "1f1b"},
                                                                          {"Interleaved", "interleaved"},

@@ -1,5 +1,6 @@
 #include "megalith/autograd/functions/column_parallel_linear.h"
 
+#include "megalith/autograd/functions/split_products.h"
 #include "megalith/ops/elementwise.h"
 #include "megalith/ops/gemm.h"
 
@@ -40,8 +41,7 @@ class ColumnParallelLinearNode : public Node {
       sum_rows({.x = d_y_, .out = bias_->main_grad, .accumulate = accumulate}, exec);
     }
     if (tape.deferred() != nullptr) {
-      tape.add_gradient(x_id_, summed_input(input_gradient(exec), groups_, *groups_.in_line, exec));
-      return;
+      return tape.add_gradient(x_id_, in_line_input_gradient(exec));
     }
     Communicator& beside = *groups_.beside;
     const Tensor whole_x = whole_input(x_.get(exec), groups_, beside, exec);
@@ -67,6 +67,14 @@ class ColumnParallelLinearNode : public Node {
     gemm({.a = d_y_, .b = weight_->data, .c = d_whole}, exec);
     return d_whole;
   }
+  Tensor in_line_input_gradient(Exec& exec) const {
+    if (!groups_.splits_products) return summed_input(input_gradient(exec), groups_, *groups_.in_line, exec);
+    return sum_of_scattered(
+        {d_y_.dim(0), weight_->data.dim(1)}, d_y_.dtype(), groups_.beside, exec,
+        [&](int64_t first, const Tensor& rows) {
+          gemm({.a = d_y_.slice(0, first, first + rows.dim(0)), .b = weight_->data, .c = rows}, exec);
+        });
+  }
 
   Saved x_;
   ValueId x_id_;
@@ -82,14 +90,19 @@ class ColumnParallelLinearNode : public Node {
 Var column_parallel_linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias,
                            const TensorGroups& groups) {
   if (groups.in_line->size() == 1) return linear(tape, x, weight, bias);
-  const Tensor whole_x = whole_input(x.data, groups, *groups.in_line, tape.exec());
-  const Tensor y = tape.exec().empty({whole_x.dim(0), weight.data.dim(0)}, x.data.dtype());
-  gemm({.a = whole_x,
-        .b = weight.data,
-        .c = y,
-        .transpose_b = Transpose::kYes,
-        .bias = bias.parameter != nullptr && bias.is_added ? bias.parameter->data : Tensor()},
-       tape.exec());
+  Exec& exec = tape.exec();
+  const int64_t num_parts = groups.is_sequence_parallel ? groups.in_line->size() : 1;
+  const Tensor y = exec.empty({num_parts * x.data.dim(0), weight.data.dim(0)}, x.data.dtype());
+  const Tensor input = groups.splits_products ? x.data : whole_input(x.data, groups, *groups.in_line, exec);
+  products_of_gathered(
+      input, groups.split_beside(), OwnRows::kLeave, exec, [&](int64_t first, const Tensor& rows) {
+        gemm({.a = rows,
+              .b = weight.data,
+              .c = y.slice(0, first, first + rows.dim(0)),
+              .transpose_b = Transpose::kYes,
+              .bias = bias.parameter != nullptr && bias.is_added ? bias.parameter->data : Tensor()},
+             exec);
+      });
   return tape.apply<ColumnParallelLinearNode>(y, tape, x, weight, bias.parameter, groups);
 }
 

@@ -12,6 +12,9 @@ struct TensorGroups {
   Communicator* in_line = nullptr;
   Communicator* beside = nullptr;
   bool is_sequence_parallel = false;
+  bool splits_products = false;  ///< under sequence parallelism products hide what travels (split_products.h)
+
+  Communicator* split_beside() const { return splits_products ? beside : nullptr; }
 };
 
 /// y = X W^T (+ b) for a rank's share of the outputs: weight [out / n, in], y [T, out / n]. X [T, in] is x,
@@ -20,7 +23,8 @@ struct TensorGroups {
 ///
 /// The backward hides its communication behind its two products, unless the weight gradient is put off: X is
 /// gathered again beside the product for its gradient, and that gradient is summed over the ranks beside the
-/// product for the weight's.
+/// product for the weight's. With split products the forward hides its gather too, and the backward the sum
+/// where the weight gradient is put off.
 Var column_parallel_linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias,
                            const TensorGroups& groups);
 

@@ -1,5 +1,6 @@
 #include "megalith/autograd/functions/linear.h"
 
+#include "megalith/autograd/functions/split_products.h"
 #include "megalith/ops/elementwise.h"
 #include "megalith/ops/gemm.h"
 
@@ -8,20 +9,25 @@ namespace {
 
 class LinearNode : public Node {
  public:
-  LinearNode(const Tape& tape, const Var& x, Parameter& weight, Parameter* bias)
-      : x_(tape, x), x_id_(x.id), weight_(&weight), bias_(bias) {}
+  LinearNode(const Tape& tape, const Var& x, Parameter& weight, Parameter* bias, Communicator* scattered_over)
+      : x_(tape, x), x_id_(x.id), weight_(&weight), bias_(bias), scattered_over_(scattered_over) {}
   const char* name() const override { return "linear"; }
 
   void backward_input(Tape& tape) override {
-    d_y_ = tape.take_gradient(output());
-    if (x_id_ != kNoGradient) {
-      const Tensor d_x = tape.exec().empty({d_y_.dim(0), weight_->data.dim(1)}, d_y_.dtype());
-      gemm({.a = d_y_, .b = weight_->data, .c = d_x}, tape.exec());
-      tape.add_gradient(x_id_, d_x);
-    }
+    Exec& exec = tape.exec();
+    const Tensor d_y = tape.take_gradient(output());
+    const int64_t num_pieces = scattered_over_ != nullptr ? scattered_over_->size() : 1;
+    Tensor d_x;
+    if (x_id_ != kNoGradient) d_x = exec.empty({num_pieces * d_y.dim(0), weight_->data.dim(1)}, d_y.dtype());
+    d_y_ = products_of_gathered(
+        d_y, scattered_over_, OwnRows::kCopy, exec, [&](int64_t first, const Tensor& rows) {
+          if (!d_x.defined()) return;
+          gemm({.a = rows, .b = weight_->data, .c = d_x.slice(0, first, first + rows.dim(0))}, exec);
+        });
+    if (d_x.defined()) tape.add_gradient(x_id_, d_x);
     if (bias_ != nullptr) {
       const bool accumulate = bias_->begin_grad_write() != 0;
-      sum_rows({.x = d_y_, .out = bias_->main_grad, .accumulate = accumulate}, tape.exec());
+      sum_rows({.x = d_y_, .out = bias_->main_grad, .accumulate = accumulate}, exec);
     }
   }
 
@@ -36,6 +42,7 @@ class LinearNode : public Node {
   ValueId x_id_;
   Parameter* weight_;
   Parameter* bias_;
+  Communicator* scattered_over_;
   Tensor d_y_;
 };
 
@@ -46,19 +53,22 @@ void accumulate_weight_gradient(const Tensor& d_y, const Tensor& x, Parameter& w
   gemm({.a = d_y, .b = x, .c = weight.main_grad, .transpose_a = Transpose::kYes, .beta = beta}, exec);
 }
 
-Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias) {
-  const Tensor y = tape.exec().empty({x.data.dim(0), weight.data.dim(0)}, x.data.dtype());
-  gemm({.a = x.data,
-        .b = weight.data,
-        .c = y,
-        .transpose_b = Transpose::kYes,
-        .bias = bias.parameter != nullptr && bias.is_added ? bias.parameter->data : Tensor()},
-       tape.exec());
-  return tape.apply<LinearNode>(y, tape, x, weight, bias.parameter);
+Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias, Communicator* scattered_over) {
+  const Shape shape = {x.data.dim(0), weight.data.dim(0)};
+  const Tensor y = sum_of_scattered(
+      shape, x.data.dtype(), scattered_over, tape.exec(), [&](int64_t first, const Tensor& rows) {
+        gemm({.a = x.data.slice(0, first, first + rows.dim(0)),
+              .b = weight.data,
+              .c = rows,
+              .transpose_b = Transpose::kYes,
+              .bias = bias.parameter != nullptr && bias.is_added ? bias.parameter->data : Tensor()},
+             tape.exec());
+      });
+  return tape.apply<LinearNode>(y, tape, x, weight, bias.parameter, scattered_over);
 }
 
 Var record_linear(Tape& tape, const Var& x, Parameter& weight, const Tensor& y) {
-  return tape.apply<LinearNode>(y, tape, x, weight, nullptr);
+  return tape.apply<LinearNode>(y, tape, x, weight, nullptr, nullptr);
 }
 
 }  // namespace megalith

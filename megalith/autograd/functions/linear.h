@@ -3,6 +3,7 @@
 
 #include "megalith/autograd/parameter.h"
 #include "megalith/autograd/tape.h"
+#include "megalith/comm/communicator.h"
 
 namespace megalith {
 
@@ -14,7 +15,11 @@ struct LinearBias {
 };
 
 /// y = x W^T (+ b): x [T, in], weight [out, in], y [T, out].
-Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias = {});
+///
+/// With a group, of CommOrder::kBeside, y is the sum over its n ranks, of which each gets its rows [T / n,
+/// out]; both ways the products are made in pieces that hide what travels (split_products.h).
+Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias = {},
+           Communicator* scattered_over = nullptr);
 
 /// Puts a product y = x W^T that has been computed on the tape.
 Var record_linear(Tape& tape, const Var& x, Parameter& weight, const Tensor& y);

@@ -1,6 +1,7 @@
 #include "megalith/autograd/functions/swiglu_linear.h"
 
 #include "megalith/autograd/functions/linear.h"
+#include "megalith/autograd/functions/split_products.h"
 #include "megalith/ops/activation.h"
 #include "megalith/ops/gemm.h"
 #include "megalith/ops/linear_swiglu.h"
@@ -16,22 +17,32 @@ Tensor swiglu_of(const Tensor& pre, Exec& exec) {
 
 class SwigluLinearNode : public Node {
  public:
-  SwigluLinearNode(const Tape& tape, const SwigluRows& rows, Parameter& weight)
+  SwigluLinearNode(const Tape& tape, const SwigluRows& rows, Parameter& weight, Communicator* scattered_over)
       : pre_(tape, rows.pre),
         pre_id_(rows.pre.id),
         y_(tape.options().recompute.covers("activation") ? Tensor() : rows.y),
-        weight_(&weight) {}
+        weight_(&weight),
+        scattered_over_(scattered_over) {}
   const char* name() const override { return "swiglu_linear"; }
 
   void backward_input(Tape& tape) override {
     Exec& exec = tape.exec();
-    d_out_ = tape.take_gradient(output());
-    if (pre_id_ == kNoGradient) return;
-    const Tensor& pre = pre_.get(exec);
-    const Tensor d_pre = exec.empty(pre.shape(), pre.dtype());
-    swiglu_linear_backward_input({.d_out = d_out_, .weight = weight_->data, .pre = pre, .d_pre = d_pre},
-                                 exec);
-    tape.add_gradient(pre_id_, d_pre);
+    Tensor pre, d_pre;
+    if (pre_id_ != kNoGradient) {
+      pre = pre_.get(exec);
+      d_pre = exec.empty(pre.shape(), pre.dtype());
+    }
+    d_out_ = products_of_gathered(tape.take_gradient(output()), scattered_over_, OwnRows::kCopy, exec,
+                                  [&](int64_t first, const Tensor& rows) {
+                                    if (!pre.defined()) return;
+                                    const int64_t end = first + rows.dim(0);
+                                    swiglu_linear_backward_input({.d_out = rows,
+                                                                  .weight = weight_->data,
+                                                                  .pre = pre.slice(0, first, end),
+                                                                  .d_pre = d_pre.slice(0, first, end)},
+                                                                 exec);
+                                  });
+    if (pre.defined()) tape.add_gradient(pre_id_, d_pre);
   }
 
   bool has_backward_weight() const override { return true; }
@@ -49,6 +60,7 @@ class SwigluLinearNode : public Node {
   ValueId pre_id_;
   Tensor y_;
   Parameter* weight_;
+  Communicator* scattered_over_;
   Tensor d_out_;
 };
 
@@ -66,10 +78,17 @@ SwigluRows linear_swiglu(Tape& tape, const Var& x, Parameter& weight) {
   return {record_linear(tape, x, weight, pre), y};
 }
 
-Var swiglu_linear(Tape& tape, const SwigluRows& rows, Parameter& weight) {
-  const Tensor out = tape.exec().empty({rows.y.dim(0), weight.data.dim(0)}, rows.y.dtype());
-  gemm({.a = rows.y, .b = weight.data, .c = out, .transpose_b = Transpose::kYes}, tape.exec());
-  return tape.apply<SwigluLinearNode>(out, tape, rows, weight);
+Var swiglu_linear(Tape& tape, const SwigluRows& rows, Parameter& weight, Communicator* scattered_over) {
+  const Shape shape = {rows.y.dim(0), weight.data.dim(0)};
+  const Tensor out = sum_of_scattered(shape, rows.y.dtype(), scattered_over, tape.exec(),
+                                      [&](int64_t first, const Tensor& piece) {
+                                        gemm({.a = rows.y.slice(0, first, first + piece.dim(0)),
+                                              .b = weight.data,
+                                              .c = piece,
+                                              .transpose_b = Transpose::kYes},
+                                             tape.exec());
+                                      });
+  return tape.apply<SwigluLinearNode>(out, tape, rows, weight, scattered_over);
 }
 
 }  // namespace megalith

@@ -3,6 +3,7 @@
 
 #include "megalith/autograd/parameter.h"
 #include "megalith/autograd/tape.h"
+#include "megalith/comm/communicator.h"
 
 namespace megalith {
 
@@ -17,7 +18,9 @@ SwigluRows swiglu(Tape& tape, const Var& pre);
 SwigluRows linear_swiglu(Tape& tape, const Var& x, Parameter& weight);
 
 /// swiglu(pre) W^T: weight [out, F] -> [T, out]. Its backward goes from the gradient of the result to that of
-/// pre in one step. Where recompute covers "activation", y is made again for the gradient of the weight.
-Var swiglu_linear(Tape& tape, const SwigluRows& rows, Parameter& weight);
+/// pre in one step. Where recompute covers "activation", y is made again for the gradient of the weight. A
+/// group is what it is in linear().
+Var swiglu_linear(Tape& tape, const SwigluRows& rows, Parameter& weight,
+                  Communicator* scattered_over = nullptr);
 
 }  // namespace megalith

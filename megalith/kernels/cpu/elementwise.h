@@ -1,5 +1,5 @@
 #pragma once
-// defines: AddArgs, add, ScaleArgs, scale
+// defines: AddArgs, add, SumTermsArgs, sum_terms, ScaleArgs, scale
 
 #include "megalith/core/dtype.h"
 #include "megalith/kernels/cpu/isa_dispatch.h"
@@ -22,6 +22,16 @@ struct AddArgs {
 };
 void add(AddArgs args, Exec& exec);
 
+/// out[i] = terms[0, i] + terms[1, i] + ..., i < count: in f32 (f64 for f64), rounded once.
+struct SumTermsArgs {
+  DType dtype = DType::kF32;
+  const void* terms = nullptr;
+  void* out = nullptr;
+  int64_t num_terms = 0, count = 0;
+  int num_threads = 1;  // set by sum_terms()
+};
+void sum_terms(SumTermsArgs args, Exec& exec);
+
 /// out[r, c] = x[r, c] * factor, times factors[r] where factors (f32, f64 for f64) is given.
 struct ScaleArgs {
   DType dtype = DType::kF32;
@@ -36,6 +46,7 @@ struct ScaleArgs {
 void scale(ScaleArgs args, Exec& exec);
 
 MG_DECLARE_PER_ISA(void add(const AddArgs& args))
+MG_DECLARE_PER_ISA(void sum_terms(const SumTermsArgs& args))
 MG_DECLARE_PER_ISA(void scale(const ScaleArgs& args))
 
 }  // namespace megalith::cpu

@@ -23,6 +23,23 @@ void add_tiles(const AddArgs& args) {
 }
 
 template <class T>
+void sum_terms_tiles(const SumTermsArgs& args) {
+  const int64_t tiles = num_tiles(1, args.count);
+  const T* terms = static_cast<const T*>(args.terms);
+  T* out = static_cast<T*>(args.out);
+#pragma omp parallel for num_threads(args.num_threads) schedule(static)
+  for (int64_t index = 0; index < tiles; ++index) {
+    const Tile tile = tile_at(index, args.count);
+#pragma omp simd
+    for (int64_t i = tile.begin; i < tile.end; ++i) {
+      accumulate_t<T> sum = load(terms[i]);
+      for (int64_t k = 1; k < args.num_terms; ++k) sum += load(terms[k * args.count + i]);
+      store(out[i], sum);
+    }
+  }
+}
+
+template <class T>
 void scale_tiles(const ScaleArgs& args) {
   using Acc = accumulate_t<T>;
   const int64_t tiles = num_tiles(args.rows, args.cols);
@@ -42,6 +59,10 @@ void scale_tiles(const ScaleArgs& args) {
 
 void add(const AddArgs& args) {
   dispatch_float(args.dtype, [&]<class T>() { add_tiles<T>(args); });
+}
+
+void sum_terms(const SumTermsArgs& args) {
+  dispatch_float(args.dtype, [&]<class T>() { sum_terms_tiles<T>(args); });
 }
 
 void scale(const ScaleArgs& args) {

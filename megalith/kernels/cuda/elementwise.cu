@@ -20,6 +20,22 @@ struct AddRows {
 };
 
 template <class T, int kCount>
+struct SumTerms {
+  cpu::SumTermsArgs args;
+  __device__ void operator()(int64_t, int64_t vector) const {
+    const T* term = static_cast<const T*>(args.terms) + vector * kCount;
+    acc_t<T> sum[kCount], next[kCount];
+    load_acc(term, sum);
+    for (int64_t k = 1; k < args.num_terms; ++k) {
+      load_acc(term + k * args.count, next);
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) sum[i] += next[i];
+    }
+    store_acc(static_cast<T*>(args.out) + vector * kCount, sum);
+  }
+};
+
+template <class T, int kCount>
 struct ScaleRows {
   cpu::ScaleArgs args;
   __device__ void operator()(int64_t row, int64_t vector) const {
@@ -46,6 +62,15 @@ void add(const cpu::AddArgs& args, Exec& exec) {
                               {args.a, args.b, args.out});
     if (fits) return launch_rows(AddRows<T, kCount>{args}, args.rows, args.cols / kCount, exec);
     launch_rows(AddRows<T, 1>{args}, args.rows, args.cols, exec);
+  });
+}
+
+void sum_terms(const cpu::SumTermsArgs& args, Exec& exec) {
+  dispatch_device_float(args.dtype, [&]<class T>() {
+    constexpr int kCount = kVectorBytes / sizeof(T);
+    if (vectors_fit(kCount, sizeof(T), args.count, {}, {args.terms, args.out}))
+      return launch_rows(SumTerms<T, kCount>{args}, 1, args.count / kCount, exec);
+    launch_rows(SumTerms<T, 1>{args}, 1, args.count, exec);
   });
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// defines: add, scale, copy, fill, sum_rows
+// defines: add, sum_terms, scale, copy, fill, sum_rows
 
 #include "megalith/kernels/cpu/copy.h"
 #include "megalith/kernels/cpu/elementwise.h"
@@ -11,6 +11,7 @@ namespace megalith::cuda {
 // other fields that a CPU launcher sets are not read. All run on the stream of `exec`.
 
 void add(const cpu::AddArgs& args, Exec& exec);
+void sum_terms(const cpu::SumTermsArgs& args, Exec& exec);
 void scale(const cpu::ScaleArgs& args, Exec& exec);
 void copy(cpu::CopyArgs args, Exec& exec);
 /// `args.from` is one element on the host, read before the call returns.
