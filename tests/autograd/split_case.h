@@ -1,9 +1,13 @@
 #pragma once
-// defines: SplitCase, SplitOutcome, run_split_case
+// defines: SplitCase, SplitOutcome, run_split_case, expect_close
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "megalith/autograd/functions/collectives.h"
 #include "megalith/autograd/functions/column_parallel_linear.h"
@@ -75,6 +79,25 @@ inline SplitOutcome run_split_case(const SplitCase& c, Communicator& in_line, Co
   return {{"y", to_vector<double>(y.data)},
           {"d_x", to_vector<double>(tape.gradient(x))},
           {"gradients", to_vector<double>(store.flat_grad())}};
+}
+
+/// To the bit, but after SwiGLU, whose rows are no whole numbers: there the order of a product's sums shows,
+/// which may depend on the number of its rows.
+inline void expect_close(const SplitOutcome& actual, const SplitOutcome& expected, const SplitCase& c,
+                         const std::string& where) {
+  const bool is_exact = c.layer != SplitCase::Layer::kSwigluRow;
+  const double allowed = is_exact ? 0 : c.dtype == DType::kF64 ? 1e-14 : c.dtype == DType::kF32 ? 1e-5 : 2e-2;
+  for (const auto& [name, values] : actual) {
+    const std::vector<double>& wanted = expected.at(name);
+    ASSERT_EQ(values.size(), wanted.size()) << name;
+    double worst = 0, largest = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      worst = std::max(worst, std::abs(values[i] - wanted[i]));
+      largest = std::max(largest, std::abs(wanted[i]));
+    }
+    EXPECT_LE(worst, allowed * largest) << name << ", " << name_of(c.dtype) << ", " << where;
+    EXPECT_GT(largest, 0) << name << ", " << where;
+  }
 }
 
 }  // namespace megalith::testing
