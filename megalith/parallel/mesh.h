@@ -30,8 +30,7 @@ class Mesh {
   Communicator& tp() const { return group(Axis::kTp); }
   /// The tensor-parallel ranks for products that hide what they send.
   TensorGroups tensor_groups() const {
-    const bool is_sequence = is_sequence_parallel();
-    return {&tp(), tp_beside_.get(), is_sequence, is_sequence && config_.tp_comm_overlap};
+    return {&tp(), tp_beside_.get(), is_sequence_parallel(), splits_products_};
   }
   Communicator& cp() const { return group(Axis::kCp); }
   /// Of cp_comm_type a2a+p2p, else null: neighbours among the context-parallel ranks, and those of equal
@@ -57,6 +56,7 @@ class Mesh {
   Communicator* world_;
   std::map<Axis, std::unique_ptr<Communicator>> groups_;
   std::unique_ptr<Communicator> tp_beside_;
+  bool splits_products_ = false;
   std::unique_ptr<Communicator> cp_inner_, cp_outer_;
   std::unique_ptr<Communicator> dp_cp_;
   std::unique_ptr<Communicator> embedding_group_;

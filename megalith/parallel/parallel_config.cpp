@@ -40,8 +40,9 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
       "sequence_parallel", c.sequence_parallel,
       {.help = "tensor-parallel ranks share the tokens between their matrices (norms, dropout, residuals)"});
   f.add("tp_comm_overlap", c.tp_comm_overlap,
-        {.help = "with sequence_parallel: the products of tensor-parallel ranks are made in pieces of one "
-                 "rank's tokens, which travel beside the product of the piece before"});
+        {.help =
+             "with sequence_parallel, between GPUs of one process: products are made in pieces of one rank's "
+             "tokens, which travel beside the product of the piece before"});
   f.add("pipeline_schedule", c.pipeline_schedule,
         {.help = "order of forwards and backwards in the pipeline", .allowed = schedule_names()});
   f.add("virtual_pipeline_model_parallel_size", c.virtual_pipeline_model_parallel_size,
