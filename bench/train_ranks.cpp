@@ -10,9 +10,10 @@
 // BATCH sequences of a microbatch on each GPU; tp, cp, pp: of all together. A layout of N GPUs is one of:
 // one, epN (experts shared), ep_zero1_N, ddpN, ddp_lateN (gradients after the backward), ddp_bf16_N (bf16
 // sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN, ppN_SCHEDULE_MICROBATCHES. "nccl:"
-// before a name leaves the copy engines aside; "whole:" before tpN leaves products whole; "tune:" times the
-// step, then other algorithms for its matrix products (half a minute for ten), then the step again, and
-// writes gemm_table_MODEL_LAYOUT.txt for MEGALITH_GEMM_TABLE.
+// before a name leaves the copy engines aside; "whole:" before tpN leaves products whole, "fused:" norms in
+// one kernel with their communication; "tune:" times the step, then other algorithms for its matrix products
+// (half a minute for ten), then the step again, and writes gemm_table_MODEL_LAYOUT.txt for
+// MEGALITH_GEMM_TABLE.
 //
 // Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
 // a rank held.
@@ -110,6 +111,7 @@ Layout layout_of(const std::string& full_name) {
   if (take_prefix("nccl:")) l.beside = BesideTransport::kNccl;
   ParallelConfig& p = l.parallel;
   p.tp_comm_overlap = !take_prefix("whole:");
+  p.tp_comm_fused_norm = take_prefix("fused:");
   l.name = name;
   const auto ends_with_count = [&](const std::string& prefix) {
     if (!name.starts_with(prefix)) return false;

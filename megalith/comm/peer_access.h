@@ -9,8 +9,8 @@
 
 namespace megalith {
 
-/// Rank threads whose GPUs reach each other's memory: kernels of one rank read the tensors of another while
-/// this is open. The host never waits for a GPU here, but hosts meet in both calls.
+/// Rank threads whose GPUs reach each other's memory: kernels of one rank read and write the tensors of
+/// another while this is open. The host never waits for a GPU here, but hosts meet in both calls.
 class PeerAccess {
  public:
   virtual ~PeerAccess() = default;
@@ -22,7 +22,7 @@ class PeerAccess {
   /// Collective: the tensors of every rank, and numbers from host to host. Kernels that this rank calls next
   /// find in the tensors what the peers' kernels wrote before.
   virtual Opened open(std::span<const Tensor> own, std::span<const int64_t> numbers = {}) = 0;
-  /// Collective. Kernels that are called next come after all that the peers read in between.
+  /// Collective. Kernels that are called next come after all that the peers read and wrote in between.
   virtual void close() = 0;
 };
 

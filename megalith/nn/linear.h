@@ -1,5 +1,5 @@
 #pragma once
-// defines: Partition, Linear
+// defines: Partition, RowSum, Linear
 
 #include <string>
 #include <vector>
@@ -16,6 +16,9 @@ namespace megalith {
 /// share of x and gives the sum to all. Under sequence parallelism the whole x is gathered from the ranks'
 /// tokens, and the sum is scattered to them (Korthikanti et al. 2022).
 enum class Partition { kNone, kColumn, kRow };
+
+/// Whether a row-parallel layer sums the ranks' terms, or the next norm does (ResidualStream::terms_of).
+enum class RowSum { kMade, kLeft };
 
 /// y = x W^T (+ b), weight [out, in], bias [out].
 class Linear {
@@ -50,27 +53,30 @@ class Linear {
 
   /// Rows of x and y: all T tokens, or for x of kColumn and y of kRow this rank's T / tp under sequence
   /// parallelism.
-  Var forward(Tape& tape, const Var& x) const {
-    Communicator& tp = mesh_->tp();
+  Var forward(Tape& tape, const SharedRows& rows, RowSum sum = RowSum::kMade) const {
+    const Var& x = rows.own;
+    const LinearBias bias{bias_, partition_ != Partition::kRow || mesh_->tp().rank() == 0};
     switch (partition_) {
       case Partition::kColumn:
-        return column_parallel_linear(tape, x, *weight_, {bias_}, mesh_->tensor_groups());
+        return column_parallel_linear(tape, rows, *weight_, bias, mesh_->tensor_groups());
       case Partition::kRow:
-        return sum_of_terms(tape, linear(tape, x, *weight_, {bias_, tp.rank() == 0}, scattered_over()));
+        if (sum == RowSum::kLeft) return linear_term(tape, x, *weight_, bias, *scattered_over());
+        return sum_of_terms(tape, linear(tape, x, *weight_, bias, scattered_over()));
       case Partition::kNone:
         break;
     }
-    return linear(tape, x, *weight_, {bias_});
+    return linear(tape, x, *weight_, bias);
   }
 
   /// swiglu(forward(x)) of a column-parallel layer without bias, for forward_swiglu of a row-parallel one.
-  SwigluRows swiglu_forward(Tape& tape, const Var& x) const {
+  SwigluRows swiglu_forward(Tape& tape, const SharedRows& x) const {
     MG_ASSERT(partition_ == Partition::kColumn && bias_ == nullptr);
     if (mesh_->tp().size() > 1) return swiglu(tape, forward(tape, x));
-    return linear_swiglu(tape, x, *weight_);
+    return linear_swiglu(tape, x.own, *weight_);
   }
-  Var forward_swiglu(Tape& tape, const SwigluRows& rows) const {
+  Var forward_swiglu(Tape& tape, const SwigluRows& rows, RowSum sum = RowSum::kMade) const {
     MG_ASSERT(partition_ == Partition::kRow && bias_ == nullptr);
+    if (sum == RowSum::kLeft) return swiglu_linear_term(tape, rows, *weight_, *scattered_over());
     return sum_of_terms(tape, swiglu_linear(tape, rows, *weight_, scattered_over()));
   }
 

@@ -40,10 +40,10 @@ class Mlp {
         activation_(options.activation) {}
 
   /// x [T, H] -> [T, H].
-  Var forward(Tape& tape, const Var& x) const {
+  Var forward(Tape& tape, const SharedRows& x, RowSum sum = RowSum::kMade) const {
     if (activation_ == ActivationKind::kSwiglu && !fc1_.has_bias())
-      return fc2_.forward_swiglu(tape, fc1_.swiglu_forward(tape, x));
-    return fc2_.forward(tape, activation(tape, fc1_.forward(tape, x), activation_));
+      return fc2_.forward_swiglu(tape, fc1_.swiglu_forward(tape, x), sum);
+    return fc2_.forward(tape, activation(tape, fc1_.forward(tape, x), activation_), sum);
   }
 
   ActivationKind activation_kind() const { return activation_; }

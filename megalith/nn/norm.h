@@ -14,7 +14,8 @@ namespace megalith {
 class Norm {
  public:
   Norm(const std::string& name, NormKind kind, int64_t hidden_size, double eps, const Mesh& mesh,
-       ParameterStore& store) {
+       ParameterStore& store)
+      : mesh_(&mesh) {
     const auto add = [&](const char* suffix, Init init) {
       return &store.add({.name = name + suffix,
                          .shape = {hidden_size},
@@ -25,8 +26,10 @@ class Norm {
     if (kind == NormKind::kLayerNorm) weights_.bias = add(".bias", Init::zeros());
   }
 
-  /// Makes the stream's sum and normalises it.
+  /// Makes the stream's sum and normalises it; what ranks have terms of is summed and gathered in one kernel.
   NormResult forward(Tape& tape, const ResidualStream& stream) const {
+    if (stream.terms_of != nullptr)
+      return sum_add_norm(tape, stream.branch, stream.x, weights_, {mesh_->tp_peers(), mesh_->tp().rank()});
     return stream.branch.data.defined() ? add_norm(tape, stream.branch, stream.x, weights_)
                                         : norm(tape, stream.x, weights_);
   }
@@ -34,6 +37,7 @@ class Norm {
   const NormWeights& weights() const { return weights_; }
 
  private:
+  const Mesh* mesh_;
   NormWeights weights_;
 };
 

@@ -62,7 +62,7 @@ SelfAttention::SelfAttention(const Options& options, const Mesh& mesh, Parameter
   k_norm_ = head_norm_weights(options.name + ".k_layernorm", options, mesh, store);
 }
 
-Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
+Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const SharedRows& x, RowSum sum) const {
   Var qkv = qkv_.forward(tape, x);  // [T, (N + 2K) D]
   if (options_.qk_norm) {
     const int64_t d = options_.head_dim;
@@ -76,7 +76,7 @@ Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const Var&
   }
   const Var heads =
       context.cache != nullptr ? attend_with_cache(tape, context, qkv) : attend(tape, context, qkv);
-  return proj_.forward(tape, heads);
+  return proj_.forward(tape, heads, sum);
 }
 
 Var SelfAttention::attend(Tape& tape, const ForwardContext& context, const Var& qkv) const {

@@ -37,7 +37,8 @@ class SelfAttention {
   SelfAttention(const Options& options, const Mesh& mesh, ParameterStore& store);
 
   /// x [T, H] -> [T, H]; under sequence parallelism [T / tp, H].
-  Var forward(Tape& tape, const ForwardContext& context, const Var& x) const;
+  Var forward(Tape& tape, const ForwardContext& context, const SharedRows& x,
+              RowSum sum = RowSum::kMade) const;
 
   const Options& options() const { return options_; }
   const Linear& qkv() const { return qkv_; }

@@ -25,12 +25,18 @@ ResidualStream TransformerLayer::forward(Tape& tape, const ForwardContext& conte
   if (mesh_->is_sequence_parallel()) rng = rng.fold(static_cast<uint64_t>(mesh_->tp().rank()));
   const double drop = context.is_training ? options_.hidden_dropout : 0;
 
+  // Experts sum what they make, and see this rank's rows alone.
+  const bool leaves_sums = mesh_->tp_peers() != nullptr && drop == 0 && !moe_;
+  const RowSum sum = leaves_sums ? RowSum::kLeft : RowSum::kMade;
+  Communicator* terms_of = leaves_sums ? &mesh_->tp() : nullptr;
+
   const NormResult input = input_norm_.forward(tape, stream);
-  const Var attended = attention_.forward(tape, context, input.y);
-  const NormResult middle =
-      pre_mlp_norm_.forward(tape, {input.sum, dropout(tape, attended, drop, rng.fold("attention"))});
-  const Var expanded = moe_ ? moe_->forward(tape, context, middle.y) : mlp_->forward(tape, middle.y);
-  return {middle.sum, dropout(tape, expanded, drop, rng.fold("mlp"))};
+  const Var attended = attention_.forward(tape, context, {input.y, input.whole}, sum);
+  const NormResult middle = pre_mlp_norm_.forward(
+      tape, {input.sum, dropout(tape, attended, drop, rng.fold("attention")), terms_of});
+  const Var expanded =
+      moe_ ? moe_->forward(tape, context, middle.y) : mlp_->forward(tape, {middle.y, middle.whole}, sum);
+  return {middle.sum, dropout(tape, expanded, drop, rng.fold("mlp")), terms_of};
 }
 
 std::optional<DecodeLayer> TransformerLayer::decode_layer(const KvCache& cache) const {

@@ -3,7 +3,9 @@
 #include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/norm.h"
 #include "megalith/kernels/cuda/norm.h"
+#include "megalith/kernels/cuda/peer_norm.h"
 #include "megalith/ops/check.h"
+#include "megalith/ops/peer_norm.h"
 
 namespace megalith {
 namespace {
@@ -19,47 +21,69 @@ void check_vector(const char* op, const char* name, const Tensor& tensor, DType 
   check_contiguous(op, name, tensor);
 }
 
-}  // namespace
-
-void norm(const NormArgs& args, Exec& exec) {
-  constexpr const char* kOp = "norm";
-  const Tensor& x = args.x;
-  check_float(kOp, "x", x, exec);
-  check_rows(kOp, "x", x);
+cpu::NormArgs norm_rows(const char* op, const NormArgs& args, const Tensor& x, const Exec& exec) {
   const DType dtype = x.dtype();
   const bool is_layer_norm = args.kind == NormKind::kLayerNorm;
   if (args.residual.defined()) {
-    check_like(kOp, "residual", args.residual, x, exec);
-    check_like(kOp, "sum", args.sum, x, exec);
+    check_like(op, "residual", args.residual, x, exec);
+    check_like(op, "sum", args.sum, x, exec);
   }
-  check_vector(kOp, "weight", args.weight, dtype, x.dim(-1), exec);
-  MG_CHECK(is_layer_norm || !args.bias.defined(), "norm: RMSNorm takes no bias");
-  if (args.bias.defined()) check_vector(kOp, "bias", args.bias, dtype, x.dim(-1), exec);
-  check_like(kOp, "y", args.y, x, exec);
-  if (is_layer_norm) check_vector(kOp, "mean", args.mean, accumulate_dtype(dtype), x.rows(), exec);
-  check_vector(kOp, "rstd", args.rstd, accumulate_dtype(dtype), x.rows(), exec);
+  check_vector(op, "weight", args.weight, dtype, x.dim(-1), exec);
+  MG_CHECK(is_layer_norm || !args.bias.defined(), "{}: RMSNorm takes no bias", op);
+  if (args.bias.defined()) check_vector(op, "bias", args.bias, dtype, x.dim(-1), exec);
+  check_like(op, "y", args.y, x, exec);
+  if (is_layer_norm) check_vector(op, "mean", args.mean, accumulate_dtype(dtype), x.rows(), exec);
+  check_vector(op, "rstd", args.rstd, accumulate_dtype(dtype), x.rows(), exec);
+  return {.dtype = dtype,
+          .subtract_mean = is_layer_norm,
+          .rows = x.rows(),
+          .cols = x.dim(-1),
+          .x = raw_or_null(args.x),
+          .residual = raw_or_null(args.residual),
+          .weight = args.weight.raw(),
+          .bias = raw_or_null(args.bias),
+          .eps = args.eps,
+          .sum = raw_or_null(args.sum),
+          .y = args.y.raw(),
+          .mean = raw_or_null(args.mean),
+          .rstd = args.rstd.raw(),
+          .x_stride = row_stride_or_zero(args.x),
+          .residual_stride = row_stride_or_zero(args.residual),
+          .sum_stride = row_stride_or_zero(args.sum),
+          .y_stride = args.y.row_stride()};
+}
 
-  const cpu::NormArgs rows{.dtype = dtype,
-                           .subtract_mean = is_layer_norm,
-                           .rows = x.rows(),
-                           .cols = x.dim(-1),
-                           .x = x.raw(),
-                           .residual = raw_or_null(args.residual),
-                           .weight = args.weight.raw(),
-                           .bias = raw_or_null(args.bias),
-                           .eps = args.eps,
-                           .sum = raw_or_null(args.sum),
-                           .y = args.y.raw(),
-                           .mean = raw_or_null(args.mean),
-                           .rstd = args.rstd.raw(),
-                           .x_stride = x.row_stride(),
-                           .residual_stride = row_stride_or_zero(args.residual),
-                           .sum_stride = row_stride_or_zero(args.sum),
-                           .y_stride = args.y.row_stride()};
+}  // namespace
+
+void norm(const NormArgs& args, Exec& exec) {
+  check_float("norm", "x", args.x, exec);
+  check_rows("norm", "x", args.x);
+  const cpu::NormArgs rows = norm_rows("norm", args, args.x, exec);
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) return cuda::norm(rows, exec);
   }
   cpu::norm(rows, exec);
+}
+
+void peer_norm(const PeerNormArgs& args, Exec& exec) {
+  constexpr const char* kOp = "peer_norm";
+  MG_CHECK(exec.device().is_cuda(), "{}: the memory of peers is read by GPUs alone", kOp);
+  const Tensor& residual = args.norm.residual;
+  check_float(kOp, "residual", residual, exec);
+  check_rows(kOp, "residual", residual);
+  MG_CHECK(args.terms.size() == args.wholes.size() && args.terms.size() <= cuda::kMaxPeers,
+           "{}: terms of {} ranks and wholes of {}; at most {} reach each other's memory", kOp,
+           args.terms.size(), args.wholes.size(), cuda::kMaxPeers);
+  if constexpr (kHasCuda) {
+    cuda::PeerNormArgs call{.norm = norm_rows(kOp, args.norm, residual, exec),
+                            .num_ranks = static_cast<int>(args.terms.size()),
+                            .first_row = args.rank * residual.rows()};
+    for (size_t rank = 0; rank < args.terms.size(); ++rank) {
+      call.terms[rank] = args.terms[rank];
+      call.wholes[rank] = const_cast<std::byte*>(args.wholes[rank]);
+    }
+    cuda::peer_norm(call, exec);
+  }
 }
 
 void norm_backward(const NormBackwardArgs& args, Exec& exec) {

@@ -1,18 +1,9 @@
 #include "megalith/parallel/mesh.h"
 
-#include "megalith/comm/peer_access.h"
-
 namespace megalith {
 namespace {
 
 constexpr Axis kAxes[] = {Axis::kTp, Axis::kCp, Axis::kDp, Axis::kPp, Axis::kEtp, Axis::kEp, Axis::kEdp};
-
-// Where products in pieces are right: on CPUs, for the same numbers everywhere, and where copy engines carry
-// the pieces; NCCL's kernels would take multiprocessors from the products.
-bool carries_pieces(Communicator& tp) {
-  const bool is_of_cpus = &tp.host() == &tp;
-  return is_of_cpus || make_peer_access(tp) != nullptr;
-}
 
 std::unique_ptr<Communicator> split_along(Communicator& world, const RankLayout& layout,
                                           const std::vector<Axis>& axes, const std::string& name,
@@ -37,7 +28,14 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
   const RankLayout layout(shape_);
   for (const Axis axis : kAxes) groups_[axis] = split_along(world, layout, {axis}, name_of(axis));
   tp_beside_ = split_along(world, layout, {Axis::kTp}, "tp beside", CommOrder::kBeside);
-  splits_products_ = config.tp_comm_overlap && is_sequence_parallel() && carries_pieces(tp());
+  if (is_sequence_parallel()) {
+    // Products in pieces are right on CPUs, for the same numbers everywhere, and where copy engines carry the
+    // pieces; NCCL's kernels would take multiprocessors from the products.
+    const std::shared_ptr<PeerAccess> peers = make_peer_access(tp());
+    const bool is_of_cpus = &tp().host() == &tp();
+    splits_products_ = config.tp_comm_overlap && (is_of_cpus || peers != nullptr);
+    if (config.tp_comm_fused_norm) tp_peers_ = peers;
+  }
   dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, "dp-cp");
   if (config.cp_comm_type == "a2a+p2p") {
     const int place = cp().rank(), inner = static_cast<int>(config.hierarchical_context_parallel_sizes[0]);

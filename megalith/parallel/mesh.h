@@ -6,6 +6,7 @@
 
 #include "megalith/autograd/functions/column_parallel_linear.h"
 #include "megalith/comm/communicator.h"
+#include "megalith/comm/peer_access.h"
 #include "megalith/parallel/mesh_shape.h"
 
 namespace megalith {
@@ -32,6 +33,8 @@ class Mesh {
   TensorGroups tensor_groups() const {
     return {&tp(), tp_beside_.get(), is_sequence_parallel(), splits_products_};
   }
+  /// Their memory, where norms sum, normalise and gather in one kernel (tp_comm_fused_norm); else null.
+  PeerAccess* tp_peers() const { return tp_peers_.get(); }
   Communicator& cp() const { return group(Axis::kCp); }
   /// Of cp_comm_type a2a+p2p, else null: neighbours among the context-parallel ranks, and those of equal
   /// place among their neighbours.
@@ -57,6 +60,7 @@ class Mesh {
   std::map<Axis, std::unique_ptr<Communicator>> groups_;
   std::unique_ptr<Communicator> tp_beside_;
   bool splits_products_ = false;
+  std::shared_ptr<PeerAccess> tp_peers_;
   std::unique_ptr<Communicator> cp_inner_, cp_outer_;
   std::unique_ptr<Communicator> dp_cp_;
   std::unique_ptr<Communicator> embedding_group_;

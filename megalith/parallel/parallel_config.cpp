@@ -43,6 +43,10 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
         {.help =
              "with sequence_parallel, between GPUs of one process: products are made in pieces of one rank's "
              "tokens, which travel beside the product of the piece before"});
+  f.add(
+      "tp_comm_fused_norm", c.tp_comm_fused_norm,
+      {.help = "with tp_comm_overlap, between GPUs of one process: in the forward one kernel sums the ranks' "
+               "terms, adds the residual, normalises and gathers, in place of products in pieces"});
   f.add("pipeline_schedule", c.pipeline_schedule,
         {.help = "order of forwards and backwards in the pipeline", .allowed = schedule_names()});
   f.add("virtual_pipeline_model_parallel_size", c.virtual_pipeline_model_parallel_size,
@@ -114,6 +118,8 @@ void validate(const ParallelConfig& c) {
   validate_context(c);
   if (c.sequence_parallel && c.tensor_model_parallel_size == 1)
     throw UsageError("sequence_parallel needs tensor_model_parallel_size > 1");
+  if (c.tp_comm_fused_norm && !(c.tp_comm_overlap && c.sequence_parallel))
+    throw UsageError("tp_comm_fused_norm needs sequence_parallel and tp_comm_overlap");
   if (c.num_distributed_optimizer_instances > 1 && c.data_parallel_sharding_strategy == "no_shard")
     throw UsageError(
         "num_distributed_optimizer_instances > 1 needs a data_parallel_sharding_strategy that shares "

@@ -18,6 +18,7 @@ struct ParallelConfig {
   int64_t expert_tensor_parallel_size = 0;  ///< 0: tensor_model_parallel_size
   bool sequence_parallel = false;
   bool tp_comm_overlap = true;  ///< Megatron's default is false
+  bool tp_comm_fused_norm = false;
   std::string pipeline_schedule = "1f1b";
   int64_t virtual_pipeline_model_parallel_size = 0;  ///< 0: what the schedule needs
   std::string pipeline_model_parallel_layout;

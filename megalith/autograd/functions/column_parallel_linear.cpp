@@ -87,15 +87,20 @@ class ColumnParallelLinearNode : public Node {
 
 }  // namespace
 
-Var column_parallel_linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias,
+Var column_parallel_linear(Tape& tape, const SharedRows& shared, Parameter& weight, LinearBias bias,
                            const TensorGroups& groups) {
+  const Var& x = shared.own;
   if (groups.in_line->size() == 1) return linear(tape, x, weight, bias);
   Exec& exec = tape.exec();
   const int64_t num_parts = groups.is_sequence_parallel ? groups.in_line->size() : 1;
   const Tensor y = exec.empty({num_parts * x.data.dim(0), weight.data.dim(0)}, x.data.dtype());
-  const Tensor input = groups.splits_products ? x.data : whole_input(x.data, groups, *groups.in_line, exec);
+  const bool is_whole = shared.whole.defined() || !groups.splits_products;
+  const Tensor input = shared.whole.defined()   ? shared.whole
+                       : groups.splits_products ? x.data
+                                                : whole_input(x.data, groups, *groups.in_line, exec);
   products_of_gathered(
-      input, groups.split_beside(), OwnRows::kLeave, exec, [&](int64_t first, const Tensor& rows) {
+      input, is_whole ? nullptr : groups.beside, OwnRows::kLeave, exec,
+      [&](int64_t first, const Tensor& rows) {
         gemm({.a = rows,
               .b = weight.data,
               .c = y.slice(0, first, first + rows.dim(0)),

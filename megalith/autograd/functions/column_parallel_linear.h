@@ -1,5 +1,5 @@
 #pragma once
-// defines: TensorGroups, column_parallel_linear
+// defines: TensorGroups, SharedRows, column_parallel_linear
 
 #include "megalith/autograd/functions/linear.h"
 #include "megalith/comm/communicator.h"
@@ -17,6 +17,13 @@ struct TensorGroups {
   Communicator* split_beside() const { return splits_products ? beside : nullptr; }
 };
 
+/// Rows of this rank, and those of all ranks where something has gathered them.
+struct SharedRows {
+  SharedRows(Var rows, Tensor all = {}) : own(std::move(rows)), whole(std::move(all)) {}
+  Var own;
+  Tensor whole;
+};
+
 /// y = X W^T (+ b) for a rank's share of the outputs: weight [out / n, in], y [T, out / n]. X [T, in] is x,
 /// which all ranks hold alike, or under sequence parallelism the ranks' x [T / n, in] in rank order (Shoeybi
 /// et al. 2019; Korthikanti et al. 2022).
@@ -25,7 +32,7 @@ struct TensorGroups {
 /// gathered again beside the product for its gradient, and that gradient is summed over the ranks beside the
 /// product for the weight's. With split products the forward hides its gather too, and the backward the sum
 /// where the weight gradient is put off.
-Var column_parallel_linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias,
+Var column_parallel_linear(Tape& tape, const SharedRows& shared, Parameter& weight, LinearBias bias,
                            const TensorGroups& groups);
 
 }  // namespace megalith

@@ -53,18 +53,31 @@ void accumulate_weight_gradient(const Tensor& d_y, const Tensor& x, Parameter& w
   gemm({.a = d_y, .b = x, .c = weight.main_grad, .transpose_a = Transpose::kYes, .beta = beta}, exec);
 }
 
-Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias, Communicator* scattered_over) {
-  const Shape shape = {x.data.dim(0), weight.data.dim(0)};
-  const Tensor y = sum_of_scattered(
-      shape, x.data.dtype(), scattered_over, tape.exec(), [&](int64_t first, const Tensor& rows) {
-        gemm({.a = x.data.slice(0, first, first + rows.dim(0)),
+namespace {
+
+// `summed_over` ranks is the result, null for none.
+Tensor forward(const Tensor& x, Parameter& weight, LinearBias bias, Communicator* summed_over, Exec& exec) {
+  return sum_of_scattered(
+      {x.dim(0), weight.data.dim(0)}, x.dtype(), summed_over, exec, [&](int64_t first, const Tensor& rows) {
+        gemm({.a = x.slice(0, first, first + rows.dim(0)),
               .b = weight.data,
               .c = rows,
               .transpose_b = Transpose::kYes,
               .bias = bias.parameter != nullptr && bias.is_added ? bias.parameter->data : Tensor()},
-             tape.exec());
+             exec);
       });
+}
+
+}  // namespace
+
+Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias, Communicator* scattered_over) {
+  const Tensor y = forward(x.data, weight, bias, scattered_over, tape.exec());
   return tape.apply<LinearNode>(y, tape, x, weight, bias.parameter, scattered_over);
+}
+
+Var linear_term(Tape& tape, const Var& x, Parameter& weight, LinearBias bias, Communicator& scattered_over) {
+  const Tensor y = forward(x.data, weight, bias, nullptr, tape.exec());
+  return tape.apply<LinearNode>(y, tape, x, weight, bias.parameter, &scattered_over);
 }
 
 Var record_linear(Tape& tape, const Var& x, Parameter& weight, const Tensor& y) {

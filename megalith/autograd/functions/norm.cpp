@@ -1,5 +1,7 @@
 #include "megalith/autograd/functions/norm.h"
 
+#include "megalith/ops/peer_norm.h"
+
 namespace megalith {
 namespace {
 
@@ -69,38 +71,58 @@ class NormNode : public Node {
   ValueId x_id_, residual_id_;
 };
 
-NormResult run(Tape& tape, const Var& x, const Var* residual, const NormWeights& weights) {
-  Exec& exec = tape.exec();
-  const int64_t rows = x.data.dim(0);
+// All but what is normalised, which is like `x`.
+NormArgs make_args(const Tensor& x, const Tensor& residual, const NormWeights& weights, Exec& exec) {
+  const int64_t rows = x.dim(0);
   NormArgs args{.kind = weights.kind,
-                .x = x.data,
+                .residual = residual,
                 .weight = weights.weight->data,
                 .bias = weights.bias != nullptr ? weights.bias->data : Tensor(),
                 .eps = weights.eps,
-                .y = exec.empty(x.data.shape(), x.data.dtype()),
-                .rstd = exec.empty({rows}, statistics_dtype(x.data))};
-  if (weights.kind == NormKind::kLayerNorm) args.mean = exec.empty({rows}, statistics_dtype(x.data));
-  if (residual != nullptr) {
-    args.residual = residual->data;
-    args.sum = exec.empty(x.data.shape(), x.data.dtype());
-  }
-  megalith::norm(args, exec);
-  const Tensor sum = residual != nullptr ? args.sum : x.data;
+                .y = exec.empty(x.shape(), x.dtype()),
+                .rstd = exec.empty({rows}, statistics_dtype(x))};
+  if (weights.kind == NormKind::kLayerNorm) args.mean = exec.empty({rows}, statistics_dtype(x));
+  if (residual.defined()) args.sum = exec.empty(x.shape(), x.dtype());
+  return args;
+}
+
+NormResult recorded(Tape& tape, const NormWeights& weights, const NormArgs& args, ValueId x_id,
+                    ValueId residual_id) {
+  const Tensor sum = args.residual.defined() ? args.sum : args.x;
   if (!tape.is_recording()) return {.sum = {sum}, .y = {args.y}};
-  auto& node = tape.record<NormNode>(weights, args, x.id, residual != nullptr ? residual->id : kNoGradient);
+  auto& node = tape.record<NormNode>(weights, args, x_id, residual_id);
   const Var sum_var = tape.output(sum, node);
-  const Var y_var = tape.output(args.y, node);
-  return {.sum = sum_var, .y = y_var};
+  return {.sum = sum_var, .y = tape.output(args.y, node)};
 }
 
 }  // namespace
 
 NormResult norm(Tape& tape, const Var& x, const NormWeights& weights) {
-  return run(tape, x, nullptr, weights);
+  NormArgs args = make_args(x.data, Tensor(), weights, tape.exec());
+  args.x = x.data;
+  megalith::norm(args, tape.exec());
+  return recorded(tape, weights, args, x.id, kNoGradient);
 }
 
 NormResult add_norm(Tape& tape, const Var& x, const Var& residual, const NormWeights& weights) {
-  return run(tape, x, &residual, weights);
+  NormArgs args = make_args(x.data, residual.data, weights, tape.exec());
+  args.x = x.data;
+  megalith::norm(args, tape.exec());
+  return recorded(tape, weights, args, x.id, residual.id);
+}
+
+NormResult sum_add_norm(Tape& tape, const Var& term, const Var& residual, const NormWeights& weights,
+                        const NormPeers& peers) {
+  Exec& exec = tape.exec();
+  const NormArgs args = make_args(residual.data, residual.data, weights, exec);
+  const Tensor whole = exec.empty(term.data.shape(), term.data.dtype());
+  const Tensor own[] = {term.data, whole};
+  const PeerAccess::Opened opened = peers.access->open(own);
+  peer_norm({.norm = args, .rank = peers.rank, .terms = opened.places[0], .wholes = opened.places[1]}, exec);
+  peers.access->close();
+  NormResult result = recorded(tape, weights, args, term.id, residual.id);
+  result.whole = whole;
+  return result;
 }
 
 }  // namespace megalith

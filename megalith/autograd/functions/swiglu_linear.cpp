@@ -78,17 +78,29 @@ SwigluRows linear_swiglu(Tape& tape, const Var& x, Parameter& weight) {
   return {record_linear(tape, x, weight, pre), y};
 }
 
+namespace {
+
+Tensor forward(const Tensor& y, const Tensor& weight, Communicator* summed_over, Exec& exec) {
+  return sum_of_scattered({y.dim(0), weight.dim(0)}, y.dtype(), summed_over, exec,
+                          [&](int64_t first, const Tensor& rows) {
+                            gemm({.a = y.slice(0, first, first + rows.dim(0)),
+                                  .b = weight,
+                                  .c = rows,
+                                  .transpose_b = Transpose::kYes},
+                                 exec);
+                          });
+}
+
+}  // namespace
+
 Var swiglu_linear(Tape& tape, const SwigluRows& rows, Parameter& weight, Communicator* scattered_over) {
-  const Shape shape = {rows.y.dim(0), weight.data.dim(0)};
-  const Tensor out = sum_of_scattered(shape, rows.y.dtype(), scattered_over, tape.exec(),
-                                      [&](int64_t first, const Tensor& piece) {
-                                        gemm({.a = rows.y.slice(0, first, first + piece.dim(0)),
-                                              .b = weight.data,
-                                              .c = piece,
-                                              .transpose_b = Transpose::kYes},
-                                             tape.exec());
-                                      });
-  return tape.apply<SwigluLinearNode>(out, tape, rows, weight, scattered_over);
+  return tape.apply<SwigluLinearNode>(forward(rows.y, weight.data, scattered_over, tape.exec()), tape, rows,
+                                      weight, scattered_over);
+}
+
+Var swiglu_linear_term(Tape& tape, const SwigluRows& rows, Parameter& weight, Communicator& scattered_over) {
+  return tape.apply<SwigluLinearNode>(forward(rows.y, weight.data, nullptr, tape.exec()), tape, rows, weight,
+                                      &scattered_over);
 }
 
 }  // namespace megalith

@@ -1,68 +1,12 @@
 #include "megalith/kernels/cuda/device/float_types.cuh"
 #include "megalith/kernels/cuda/device/launch.cuh"
+#include "megalith/kernels/cuda/device/norm_row.cuh"
 #include "megalith/kernels/cuda/device/reduce.cuh"
 #include "megalith/kernels/cuda/device/row_ring.cuh"
 #include "megalith/kernels/cuda/norm.h"
 
 namespace megalith::cuda {
 namespace {
-
-// With kOneVector every thread holds its only vector of the row in registers; else rows are read again.
-template <class T, int kCount, bool kOneVector>
-__global__ __launch_bounds__(kMaxRowThreads) void norm_row(cpu::NormArgs args) {
-  using A = acc_t<T>;
-  __shared__ A shared[kWarp];
-  let_next_begin();
-  wait_for_last();
-  const int64_t row = blockIdx.x;
-  const int64_t step = int64_t{blockDim.x} * kCount;
-  const int64_t begin = int64_t{threadIdx.x} * kCount;
-  const T* x = static_cast<const T*>(args.x) + row * args.x_stride;
-  T* sum = static_cast<T*>(args.sum) + row * args.sum_stride;
-  const T* source = args.residual != nullptr ? sum : x;
-  A value[kCount] = {};
-
-  A total = 0;
-  for (int64_t col = begin; col < args.cols; col += step) {
-    load_acc(x + col, value);
-    if (args.residual != nullptr) {
-      A residual[kCount];
-      load_acc(static_cast<const T*>(args.residual) + row * args.residual_stride + col, residual);
-      // What was rounded is what is normalised, so that the backward sees the same x.
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) value[i] = to_acc(from_acc<T>(value[i] + residual[i]));
-      store_acc(sum + col, value);
-    }
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) total += args.subtract_mean ? value[i] : value[i] * value[i];
-  }
-  total = block_sum(total, shared);
-
-  A mean = 0;
-  if (args.subtract_mean) {
-    mean = total / static_cast<A>(args.cols);
-    total = 0;
-    for (int64_t col = begin; col < args.cols; col += step) {
-      if constexpr (!kOneVector) load_acc(source + col, value);
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) total += (value[i] - mean) * (value[i] - mean);
-    }
-    total = block_sum(total, shared);
-    if (threadIdx.x == 0) static_cast<A*>(args.mean)[row] = mean;
-  }
-  const A rstd = 1 / sqrt(total / static_cast<A>(args.cols) + static_cast<A>(args.eps));
-  if (threadIdx.x == 0) static_cast<A*>(args.rstd)[row] = rstd;
-
-  for (int64_t col = begin; col < args.cols; col += step) {
-    if constexpr (!kOneVector) load_acc(source + col, value);
-    A weight[kCount], bias[kCount] = {}, y[kCount];
-    load_acc(static_cast<const T*>(args.weight) + col, weight);
-    if (args.bias != nullptr) load_acc(static_cast<const T*>(args.bias) + col, bias);
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) y[i] = (value[i] - mean) * rstd * weight[i] + bias[i];
-    store_acc(static_cast<T*>(args.y) + row * args.y_stride + col, y);
-  }
-}
 
 // The rows to come of a block that has one vector of each row for a thread.
 using ForwardRing = RowRing<1, 4>;
@@ -135,8 +79,10 @@ void launch(const cpu::NormArgs& args, Exec& exec) {
       return;
     }
   }
-  auto* kernel = vectors <= threads ? norm_row<T, kCount, true> : norm_row<T, kCount, false>;
-  MG_CUDA_CHECK(launch_early(kernel, rows, static_cast<unsigned>(threads), 0, stream, args));
+  auto* kernel = vectors <= threads ? norm_row<T, kCount, true, NormPlaces<T>>
+                                    : norm_row<T, kCount, false, NormPlaces<T>>;
+  MG_CUDA_CHECK(
+      launch_early(kernel, rows, static_cast<unsigned>(threads), 0, stream, args, NormPlaces<T>{args}));
 }
 
 }  // namespace
