@@ -4,6 +4,27 @@
 namespace megalith::cuda {
 namespace {
 
+template <int64_t kBytes>
+struct WordOf;
+template <>
+struct WordOf<2> {
+  using Type = unsigned short;
+};
+template <>
+struct WordOf<4> {
+  using Type = unsigned int;
+};
+template <>
+struct WordOf<8> {
+  using Type = unsigned long long;
+};
+template <>
+struct WordOf<16> {
+  using Type = uint4;
+};
+template <int64_t kBytes>
+using Word = typename WordOf<kBytes>::Type;
+
 template <class T>
 struct PeerPlaces {
   PeerNormArgs args;
@@ -27,9 +48,17 @@ struct PeerPlaces {
   }
   template <int kCount>
   __device__ void store(int64_t row, int64_t col, const acc_t<T> (&y)[kCount]) const {
-    store_acc(static_cast<T*>(args.norm.y) + row * args.norm.y_stride + col, y);
-    for (int rank = 0; rank < args.num_ranks; ++rank)
-      store_acc(static_cast<T*>(args.wholes[rank]) + place(row, col), y);
+    Vector<T, kCount> vector;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) vector.element[i] = from_acc<T>(y[i]);
+    // By an instruction for a word: left to itself the compiler stores the elements one by one in the loop,
+    // and a link carries each by itself.
+    const auto word = __builtin_bit_cast(Word<kCount * sizeof(T)>, vector);
+    const auto put = [&](void* out, int64_t at) {
+      __stcg(reinterpret_cast<Word<kCount * sizeof(T)>*>(static_cast<T*>(out) + at), word);
+    };
+    put(args.norm.y, row * args.norm.y_stride + col);
+    for (int rank = 0; rank < args.num_ranks; ++rank) put(args.wholes[rank], place(row, col));
   }
 };
 
@@ -37,8 +66,8 @@ template <class T, int kCount>
 void launch(const PeerNormArgs& args, Exec& exec) {
   const int64_t vectors = args.norm.cols / kCount;
   const int threads = threads_for_row(vectors);
-  auto* kernel = vectors <= threads ? norm_row<T, kCount, true, PeerPlaces<T>>
-                                    : norm_row<T, kCount, false, PeerPlaces<T>>;
+  auto* kernel = vectors <= threads ? norm_rows<T, kCount, true, PeerPlaces<T>>
+                                    : norm_rows<T, kCount, false, PeerPlaces<T>>;
   kernel<<<narrow<unsigned>(args.norm.rows), static_cast<unsigned>(threads), 0, exec.cuda().stream()>>>(
       args.norm, PeerPlaces<T>{args});
   MG_CUDA_LAUNCHED();
