@@ -79,8 +79,8 @@ void launch(const cpu::NormArgs& args, Exec& exec) {
       return;
     }
   }
-  auto* kernel = vectors <= threads ? norm_rows<T, kCount, true, NormPlaces<T>>
-                                    : norm_rows<T, kCount, false, NormPlaces<T>>;
+  auto* kernel = vectors <= threads ? norm_row<T, kCount, true, NormPlaces<T>>
+                                    : norm_row<T, kCount, false, NormPlaces<T>>;
   MG_CUDA_CHECK(
       launch_early(kernel, rows, static_cast<unsigned>(threads), 0, stream, args, NormPlaces<T>{args}));
 }

@@ -66,8 +66,8 @@ template <class T, int kCount>
 void launch(const PeerNormArgs& args, Exec& exec) {
   const int64_t vectors = args.norm.cols / kCount;
   const int threads = threads_for_row(vectors);
-  auto* kernel = vectors <= threads ? norm_rows<T, kCount, true, PeerPlaces<T>>
-                                    : norm_rows<T, kCount, false, PeerPlaces<T>>;
+  auto* kernel = vectors <= threads ? norm_row<T, kCount, true, PeerPlaces<T>>
+                                    : norm_row<T, kCount, false, PeerPlaces<T>>;
   kernel<<<narrow<unsigned>(args.norm.rows), static_cast<unsigned>(threads), 0, exec.cuda().stream()>>>(
       args.norm, PeerPlaces<T>{args});
   MG_CUDA_LAUNCHED();

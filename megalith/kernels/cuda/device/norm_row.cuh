@@ -1,5 +1,5 @@
 #pragma once
-// defines: NormPlaces, norm_row, norm_rows
+// defines: NormPlaces, norm_row
 
 #include "megalith/kernels/cpu/norm.h"
 #include "megalith/kernels/cuda/device/float_types.cuh"
@@ -25,8 +25,13 @@ struct NormPlaces {
 
 // With kOneVector every thread holds its only vector of the row in registers; else rows are read again.
 template <class T, int kCount, bool kOneVector, class Places>
-__device__ void norm_row(const cpu::NormArgs& args, const Places& places, int64_t row, acc_t<T>* shared) {
+__global__ __launch_bounds__(kMaxRowThreads) void norm_row(const __grid_constant__ cpu::NormArgs args,
+                                                           const __grid_constant__ Places places) {
   using A = acc_t<T>;
+  __shared__ A shared[kWarp];
+  let_next_begin();
+  wait_for_last();
+  const int64_t row = blockIdx.x;
   const int64_t step = int64_t{blockDim.x} * kCount;
   const int64_t begin = int64_t{threadIdx.x} * kCount;
   T* sum = static_cast<T*>(args.sum) + row * args.sum_stride;
@@ -73,17 +78,6 @@ __device__ void norm_row(const cpu::NormArgs& args, const Places& places, int64_
     for (int i = 0; i < kCount; ++i) y[i] = (value[i] - mean) * rstd * weight[i] + bias[i];
     places.template store<kCount>(row, col, y);
   }
-}
-
-/// A block has one row, or one in so many where the grid has fewer blocks than there are rows.
-template <class T, int kCount, bool kOneVector, class Places>
-__global__ __launch_bounds__(kMaxRowThreads) void norm_rows(const __grid_constant__ cpu::NormArgs args,
-                                                            const __grid_constant__ Places places) {
-  __shared__ acc_t<T> shared[kWarp];
-  let_next_begin();
-  wait_for_last();
-  for (int64_t row = blockIdx.x; row < args.rows; row += gridDim.x)
-    norm_row<T, kCount, kOneVector>(args, places, row, shared);
 }
 
 }  // namespace megalith::cuda
