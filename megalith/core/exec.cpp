@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "megalith/base/parallel.h"
 #include "megalith/core/has_cuda.h"
@@ -46,7 +47,9 @@ Exec::Exec(const ExecOptions& options)
 
 Tensor Exec::empty(const Shape& shape, DType dtype) {
   const int64_t bytes = shape.numel() * static_cast<int64_t>(size_of(dtype));
-  return Tensor(std::make_shared<Storage>(pool_, device_, bytes), dtype, shape);
+  auto storage = std::make_shared<Storage>(pool_, device_, bytes);
+  if (storage_list_ != nullptr) storage_list_->push_back(storage);
+  return Tensor(std::move(storage), dtype, shape);
 }
 
 Tensor Exec::zeros(const Shape& shape, DType dtype) {

@@ -1,10 +1,12 @@
 #pragma once
-// defines: ExecOptions, Exec
+// defines: ExecOptions, StorageList, Exec
 
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "megalith/core/cuda/cuda_context.h"
 #include "megalith/core/device.h"
@@ -24,6 +26,9 @@ struct ExecOptions {
   uint64_t seed = 1234;
   int64_t memory_limit_bytes = 0;  ///< 0: what the machine has
 };
+
+/// Storages that do not live longer for being listed.
+using StorageList = std::vector<std::weak_ptr<Storage>>;
 
 /// Everything one rank computes with: its device, threads, memory and random streams. Made in the rank's own
 /// thread, passed to every op, never global, so that ranks can be threads of one process.
@@ -48,6 +53,9 @@ class Exec {
     MG_ASSERT(cuda_ != nullptr);
     return *cuda_;
   }
+
+  /// From now on what empty() makes is listed there; null: nowhere. Returns where it was until now.
+  StorageList* list_storages(StorageList* list) { return std::exchange(storage_list_, list); }
 
   /// On this rank's device; contents undefined.
   Tensor empty(const Shape& shape, DType dtype);
@@ -74,6 +82,7 @@ class Exec {
   Pool pool_;
   Scratch scratch_;
   ExecSlots slots_;
+  StorageList* storage_list_ = nullptr;
 };
 
 }  // namespace megalith

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "megalith/base/error.h"
 #include "megalith/core/device.h"
 #include "megalith/core/dtype.h"
 #include "megalith/core/memory/pool.h"
@@ -20,12 +22,23 @@ class Storage {
  public:
   Storage(Pool& pool, Device device, int64_t bytes)
       : pool_(&pool), device_(device), block_(pool.take(bytes)) {}
-  ~Storage() { pool_->give_back(block_); }
+  ~Storage() {
+    if (block_.data != nullptr) pool_->give_back(block_);
+  }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
-  std::byte* data() const { return block_.data; }
+  std::byte* data() const {
+    MG_ASSERT(block_.data != nullptr);
+    return block_.data;
+  }
   Device device() const { return device_; }
+  int64_t block_bytes() const { return block_.bytes; }
+
+  /// Gives the block back early; until take_block() the tensors on it must not be read (autograd/offload.h).
+  void give_back_block() { pool_->give_back(std::exchange(block_, {.bytes = block_.bytes})); }
+  /// A block of the same size again, wherever it lies.
+  void take_block() { block_ = pool_->take(block_.bytes); }
 
  private:
   Pool* pool_;
@@ -59,6 +72,7 @@ class Tensor {
   /// True when no other tensor shares the storage: it may then be overwritten.
   bool is_unique() const { return storage_.use_count() == 1; }
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_; }
+  const std::shared_ptr<Storage>& storage() const { return storage_; }
 
   /// Throws when T is not the dtype.
   template <class T>

@@ -1,105 +1,113 @@
 #include "megalith/core/memory/pool.h"
 
-#include <algorithm>
-#include <bit>
-
-#include "megalith/base/math.h"
+#include "megalith/base/error.h"
 #include "megalith/base/text.h"
 #include "megalith/core/cuda/cuda_context.h"
+#include "megalith/core/cuda/cuda_pages.h"
 #include "megalith/core/has_cuda.h"
+#include "megalith/core/memory/cached_blocks.h"
 #include "megalith/core/memory/host_memory.h"
+#include "megalith/core/memory/segment_blocks.h"
 
 namespace megalith {
 namespace {
 
-constexpr int64_t kMinBytes = 64;
-constexpr int64_t kLargeBytes = 64 << 10;
+// Pages of the two segments: small enough that what a hole cannot return is little, large enough that a few
+// thousand calls map a whole GPU.
+constexpr int64_t kSmallPageBytes = int64_t{2} << 20;
+constexpr int64_t kLargePageBytes = int64_t{32} << 20;
+// Addresses, in multiples of the device's memory.
+constexpr int64_t kAddresses = 8;
 
-// Sizes are rounded up so that requests that differ a little share blocks: in eight steps per power of two
-// while blocks are small, in 64 once the waste would count.
-int64_t size_class(int64_t bytes) {
-  if (bytes <= 8 * kMinBytes) return round_up(std::max<int64_t>(bytes, 1), kMinBytes);
-  const auto power = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes)));
-  return round_up(bytes, bytes < kLargeBytes ? power / 8 : power / 64);
+std::unique_ptr<BlockStore> make_cuda_store(int device_index, Pool::Memory memory) {
+  if constexpr (kHasCuda) {
+    if (memory == Pool::Memory::kPinnedHost)
+      return std::make_unique<CachedBlocks>(CachedBlocks::Source{
+          .map = [device_index](int64_t bytes) { return cuda_map_host(device_index, bytes); },
+          .unmap = [device_index](std::byte* data, int64_t) { cuda_unmap_host(device_index, data); }});
+    if (has_cuda_pages(device_index))
+      return std::make_unique<SegmentBlocks>(make_cuda_pages(device_index, kSmallPageBytes),
+                                             make_cuda_pages(device_index, kLargePageBytes),
+                                             kAddresses * cuda_memory(device_index).total_bytes);
+    return std::make_unique<CachedBlocks>(CachedBlocks::Source{
+        .map = [device_index](int64_t bytes) { return cuda_map(device_index, bytes); },
+        .unmap = [device_index](std::byte* data, int64_t) { cuda_unmap(device_index, data); }});
+  }
+  static_cast<void>(device_index);
+  static_cast<void>(memory);
+  return nullptr;
+}
+
+std::unique_ptr<BlockStore> make_store(Device device, Pool::Memory memory) {
+  if (device.is_cuda()) return make_cuda_store(device.index, memory);
+  return std::make_unique<CachedBlocks>(CachedBlocks::Source{.map = host_map, .unmap = host_unmap});
 }
 
 }  // namespace
 
-Pool::~Pool() {
-  unmap_free();
-}
+Pool::Pool(Device device, MemoryLedger& ledger, Memory memory)
+    : device_(device), ledger_(&ledger), store_(make_store(device, memory)) {}
 
 Block Pool::take(int64_t bytes) {
-  const int64_t size = size_class(bytes);
+  const std::lock_guard lock(mutex_);
+  const int64_t size = store_->rounded(bytes);
   Block block{.bytes = size, .owner_id = ledger_->take(size)};
-  {
-    const std::lock_guard lock(mutex_);
-    const auto place = free_.find(size);
-    if (place != free_.end() && !place->second.empty()) {
-      block.data = place->second.back();
-      place->second.pop_back();
-      cached_bytes_ -= size;
-      return block;
-    }
-  }
   try {
-    block.data = map(size);
+    block.data = take_from_store(size);
   } catch (...) {
     ledger_->release(block.owner_id, size);
     throw;
   }
+  used_bytes_ += size;
   return block;
 }
 
-std::byte* Pool::map(int64_t bytes) {
-  if constexpr (kHasCuda) {
-    if (device_.is_cuda() && memory_ == Memory::kPinnedHost) return cuda_map_host(device_.index, bytes);
-    if (device_.is_cuda()) {
-      std::byte* data = cuda_map(device_.index, bytes);
-      if (data == nullptr) {  // what lies unused in blocks of other sizes may be enough
-        trim();
-        data = cuda_map(device_.index, bytes);
-      }
-      MG_CHECK(data != nullptr, "out of memory on {}: {} do not fit, {} are free; in use:\n{}",
-               device_.name(), human_bytes(static_cast<double>(bytes)),
-               human_bytes(static_cast<double>(cuda_memory(device_.index).free_bytes)), ledger_->report());
-      return data;
+std::byte* Pool::take_from_store(int64_t bytes) {
+  std::byte* data = store_->take(bytes);
+  if (data == nullptr && !keeps_mapped_) {
+    // Pages that lie free at other places: first as many as it takes, then all of them.
+    for (const int64_t wanted : {bytes, store_->held_bytes()}) {
+      store_->trim(wanted);
+      data = store_->take(bytes);
+      if (data != nullptr) break;
     }
   }
-  return host_map(bytes);
-}
-
-void Pool::unmap(std::byte* data, int64_t bytes) {
   if constexpr (kHasCuda) {
-    if (device_.is_cuda() && memory_ == Memory::kPinnedHost) return cuda_unmap_host(device_.index, data);
-    if (device_.is_cuda()) return cuda_unmap(device_.index, data);
+    if (data == nullptr) {
+      const auto human = [](int64_t count) { return human_bytes(static_cast<double>(count)); };
+      fail("out of memory on {}: {} do not fit, {} are free on the device and {} between blocks; in use:\n{}",
+           device_.name(), human(bytes), human(cuda_memory(device_.index).free_bytes),
+           human(store_->held_bytes() - used_bytes_), ledger_->report());
+    }
   }
-  host_unmap(data, bytes);
+  return data;
 }
 
 void Pool::give_back(const Block& block) {
   ledger_->release(block.owner_id, block.bytes);
   const std::lock_guard lock(mutex_);
-  free_[block.bytes].push_back(block.data);
-  cached_bytes_ += block.bytes;
+  store_->give_back(block.data, block.bytes);
+  used_bytes_ -= block.bytes;
 }
 
 void Pool::trim() {
-  if (!keeps_mapped_) unmap_free();
+  const std::lock_guard lock(mutex_);
+  if (!keeps_mapped_) store_->trim(store_->held_bytes());
 }
 
-void Pool::unmap_free() {
+void Pool::share_with(int device_index) {
   const std::lock_guard lock(mutex_);
-  for (auto& [size, blocks] : free_) {
-    for (std::byte* data : blocks) unmap(data, size);
-  }
-  free_.clear();
-  cached_bytes_ = 0;
+  store_->share_with(device_index);
+}
+
+int64_t Pool::held_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return store_->held_bytes();
 }
 
 int64_t Pool::cached_bytes() const {
   const std::lock_guard lock(mutex_);
-  return cached_bytes_;
+  return store_->held_bytes() - used_bytes_;
 }
 
 }  // namespace megalith
