@@ -12,6 +12,7 @@
 
 namespace megalith {
 
+class SegmentOffload;
 class Tape;
 
 /// Place of a value in its tape's table of gradients.
@@ -97,7 +98,8 @@ class Tape {
  public:
   struct Options {
     bool is_recording = true;
-    RecomputePolicy recompute;
+    RecomputePolicy recompute = {};
+    std::shared_ptr<SegmentOffload> offload = {};  ///< of this tape alone (offload.h); null: nothing leaves
   };
   Tape(Exec& exec, Options options) : exec_(&exec), options_(std::move(options)) {}
   explicit Tape(Exec& exec) : Tape(exec, Options{}) {}

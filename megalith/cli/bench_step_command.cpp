@@ -22,6 +22,7 @@ struct BenchStepOptions {
   std::string model = "tiny";
   int64_t steps = 0;
   std::string tune;
+  int64_t cpu_offloading_num_layers = 0;
 };
 
 void declare_fields(BenchStepOptions& c, FieldList& f) {
@@ -33,6 +34,8 @@ void declare_fields(BenchStepOptions& c, FieldList& f) {
          .positional = true});
   f.add("steps", c.steps,
         {.help = "that are timed, behind three others; 0: by the model", .min = 0, .main = true});
+  f.add("cpu_offloading_num_layers", c.cpu_offloading_num_layers,
+        {.help = "as in train: what the backward of the first layers needs waits in host memory", .min = 0});
   f.add("tune", c.tune,
         {.help = "on a GPU: try other algorithms for the matrix products, write the better ones here "
                  "(MEGALITH_GEMM_TABLE names such a file), and run again",
@@ -180,7 +183,8 @@ void report(const Case& c, const Phases& phases, const GptModel& model, const Ce
               exec.device().is_cuda() ? " until the host had asked for it" : "");
   std::printf("  matrix products alone at the %.2f TFLOP/s of a large one: %.1f ms = %.0f %%\n",
               ceilings.product_flops * 1e-12, floor_ms, 100 * floor_ms / ms);
-  std::printf("  peak %.2f GiB, %.2f in tensors\n", peak_gib(exec),
+  std::printf("  peak %.2f GiB, %.2f held by the pool, %.2f in tensors\n", peak_gib(exec),
+              static_cast<double>(exec.pool().held_bytes()) / (1 << 30),
               static_cast<double>(exec.ledger().peak_bytes()) / (1 << 30));
   std::fflush(stdout);
 }
@@ -218,6 +222,7 @@ void run_bench_step(CommandLine& line) {
   TrainConfig train;
   train.train_iters = 1000;
   train.micro_batch_size = c.batch;
+  train.cpu_offloading_num_layers = step_options.cpu_offloading_num_layers;
   const Mesh mesh;
   TrainStep step({.model = &model, .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh}, train,
                  optim.clip_grad);

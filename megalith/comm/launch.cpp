@@ -56,7 +56,7 @@ RankWorld::RankWorld(Communicator& host, Exec& exec, const NcclOptions& options)
     : host_(&host), comm_(&host) {
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda() && host.size() > 1) {
-      on_gpu_ = make_nccl_communicator(host, exec.cuda(), options);
+      on_gpu_ = make_nccl_communicator(host, exec, options);
       comm_ = on_gpu_.get();
     }
   }

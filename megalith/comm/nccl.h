@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "megalith/comm/communicator.h"
-#include "megalith/core/cuda/cuda_context.h"
+#include "megalith/core/exec.h"
 
 namespace megalith {
 
@@ -27,13 +27,14 @@ struct NcclOptions {
 /// Whether this build has NCCL.
 bool has_nccl();
 
-/// Collective over `host`: a group of the same ranks for tensors of `cuda`'s GPU, one GPU for each rank.
+/// Collective over `host`: a group of the same ranks for tensors of `exec`'s GPU, one GPU for each rank.
 /// `host`, a group for CPU tensors, carries what the ranks must agree about and the news of a failure; it and
-/// `cuda` outlive the group. A rank that fails makes the others raise; each writes its last operations to the
+/// `exec` outlive the group. GPUs of rank threads that reach each other read and write all of each other's
+/// tensors from then on. A rank that fails makes the others raise; each writes its last operations to the
 /// log. Between rank threads messages (send, recv) are copies that the GPU's copy engine makes when both
 /// sides are ready, so that no kernel waits for a peer; between processes NCCL carries them on streams of
 /// their own. max and min do not pass NaN on, as NCCL does not. Throws Error where this build has no NCCL.
-std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, CudaContext& cuda,
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, Exec& exec,
                                                      const NcclOptions& options = {});
 
 }  // namespace megalith

@@ -245,9 +245,9 @@ bool has_nccl() {
   return true;
 }
 
-std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, CudaContext& cuda,
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, Exec& exec,
                                                      const NcclOptions& options) {
-  auto owner = std::make_shared<NcclRank>(host, cuda, options);
+  auto owner = std::make_shared<NcclRank>(host, exec, options);
   if (host.is_one_process()) owner->reach_peers();
   return std::make_unique<NcclCommunicator>(std::move(owner), host);
 }

@@ -18,9 +18,9 @@ int current_device() {
 
 }  // namespace
 
-NcclRank::NcclRank(Communicator& host, CudaContext& cuda, const NcclOptions& options)
+NcclRank::NcclRank(Communicator& host, Exec& exec, const NcclOptions& options)
     : host_(&host),
-      cuda_(&cuda),
+      exec_(&exec),
       options_(options),
       num_exceptions_(std::uncaught_exceptions()),
       watch_(
@@ -34,8 +34,8 @@ NcclRank::~NcclRank() {
     end_operations();
   }
   if (!watch_.has_failed() && !is_ended_) {
-    cudaStreamSynchronize(cuda_->stream());
-    cudaStreamSynchronize(cuda_->comm_stream());
+    cudaStreamSynchronize(exec_->cuda().stream());
+    cudaStreamSynchronize(exec_->cuda().comm_stream());
   }
   const std::lock_guard lock(comms_mutex_);
   if (is_ended_) return;
@@ -52,9 +52,12 @@ void NcclRank::reach_peers() {
     if (static_cast<int>(rank) == host_->rank()) continue;
     MG_CHECK(devices[rank] != own, "ranks {} and {} are both on cuda:{}; each rank needs a GPU of its own",
              host_->rank(), rank, own);
-    int can_reach = 0;
+    int can_reach = 0, is_reached = 0;
     MG_CUDA_CHECK(
         cudaDeviceCanAccessPeer(&can_reach, static_cast<int>(own), static_cast<int>(devices[rank])));
+    MG_CUDA_CHECK(
+        cudaDeviceCanAccessPeer(&is_reached, static_cast<int>(devices[rank]), static_cast<int>(own)));
+    if (is_reached != 0) exec_->pool().share_with(static_cast<int>(devices[rank]));
     if (can_reach == 0) {
       reaches_all = 0;
       continue;  // copies then go through the host

@@ -10,6 +10,7 @@
 
 #include "megalith/comm/host_numbers.h"
 #include "megalith/comm/nccl_watch.h"
+#include "megalith/core/exec.h"
 
 namespace megalith {
 
@@ -17,7 +18,7 @@ namespace megalith {
 /// group. Groups of the same ranks share one communicator of NCCL, which has buffers on every GPU.
 class NcclRank {
  public:
-  NcclRank(Communicator& host, CudaContext& cuda, const NcclOptions& options);
+  NcclRank(Communicator& host, Exec& exec, const NcclOptions& options);
   /// When an exception ends the rank, its kernels that wait for peers are ended too.
   ~NcclRank();
   NcclRank(const NcclRank&) = delete;
@@ -28,7 +29,7 @@ class NcclRank {
   /// Every GPU reads every other's memory, and large tensors beside compute go that way.
   bool uses_copy_engines() const { return uses_copy_engines_; }
 
-  CudaContext& cuda() { return *cuda_; }
+  CudaContext& cuda() { return exec_->cuda(); }
   NcclWatch& watch() { return watch_; }
 
   /// Collective over `host`, a group of the ranks that the world numbers `world_ranks`.
@@ -55,7 +56,7 @@ class NcclRank {
   void end_operations();
 
   Communicator* host_;
-  CudaContext* cuda_;
+  Exec* exec_;
   NcclOptions options_;
   bool uses_copy_engines_ = false;
   HostNumbers host_numbers_;

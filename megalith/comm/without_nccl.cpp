@@ -7,7 +7,7 @@ bool has_nccl() {
   return false;
 }
 
-std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, CudaContext&, const NcclOptions&) {
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, Exec&, const NcclOptions&) {
   fail("this build has no NCCL, which {} ranks on GPUs need: install libnccl-dev and build the cuda preset",
        host.size());
 }

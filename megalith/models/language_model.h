@@ -39,6 +39,8 @@ class LanguageModel {
   virtual Var loss(Tape& tape, const ForwardContext& context, const TokenBatch& batch) = 0;
   /// A pipeline stage is one or more chunks of the model; the loss is that of a model which has all of them.
   virtual int num_chunks() const = 0;
+  /// Layers of a chunk: the segments (autograd/segment.h) of its forward.
+  virtual int64_t num_layers(int chunk) const = 0;
   /// From the output of the chunk before, [T, H] (under sequence parallelism [T / tp, H]), which the first
   /// one does not read, to the output of this one: for the last one the loss [1].
   virtual Var forward_chunk(Tape& tape, const ForwardContext& context, const TokenBatch& batch, int chunk,

@@ -70,6 +70,14 @@ DeviceBatch& PipelinePass::batch_of(int microbatch) {
   return batches_.emplace(microbatch, std::move(batch)).first->second;
 }
 
+std::unique_ptr<Tape> PipelinePass::make_tape(int chunk) {
+  Tape::Options options{.recompute = options_.recompute};
+  if (options_.host_copies != nullptr)
+    options.offload = std::make_shared<SegmentOffload>(*options_.host_copies, options_.offload,
+                                                       model_->num_layers(chunk), *exec_);
+  return std::make_unique<Tape>(*exec_, std::move(options));
+}
+
 void PipelinePass::forward(int microbatch, int chunk) {
   const OwnerScope scope(exec_->ledger(), "activations");
   const int stage = stage_of(chunk);
@@ -79,8 +87,7 @@ void PipelinePass::forward(int microbatch, int chunk) {
     return;
   }
   Flight& flight = flights_[{microbatch, stage}];
-  flight.tape =
-      std::make_unique<Tape>(*exec_, Tape::Options{.is_recording = true, .recompute = options_.recompute});
+  flight.tape = make_tape(chunk);
   if (stage > 0) {
     flight.input = flight.tape->leaf(activations_.at({microbatch, stage}));
     activations_.erase({microbatch, stage});

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "megalith/autograd/offload.h"
 #include "megalith/data/host_batch.h"
 #include "megalith/models/language_model.h"
 #include "megalith/parallel/mesh.h"
@@ -22,6 +23,8 @@ struct PassOptions {
   LossScaling scaling = LossScaling::kMean;
   MicrobatchGraphs* graphs = nullptr;  ///< forwards run forward and backward, backwards nothing; or null
   double loss_scale = 1;               ///< losses and gradients are times this (optim/loss_scaler.h)
+  HostCopies* host_copies = nullptr;   ///< null: activations stay on the device
+  OffloadOptions offload = {};         ///< with host_copies: of every chunk
 };
 
 /// Forward and backward of all microbatches of one step on one rank, as the pipeline's schedule says. Without
@@ -50,6 +53,7 @@ class PipelinePass {
   };
 
   DeviceBatch& batch_of(int microbatch);
+  std::unique_ptr<Tape> make_tape(int chunk);
   void forward(int microbatch, int chunk);
   void backward(int microbatch, int chunk, bool defers_weights);
   int stage_of(int chunk) const { return schedule_->stage_of(mesh_->pp().rank(), chunk); }

@@ -44,6 +44,11 @@ void declare_fields(TrainConfig& c, FieldList& f) {
          .allowed = {"none", "selective", "full"}});
   f.add("recompute_modules", c.recompute_modules,
         {.help = "selective: outputs that are not kept", .allowed = {"layernorm", "mlp_act"}});
+  f.add(
+      "cpu_offloading_num_layers", c.cpu_offloading_num_layers,
+      {.help = "of the first layers (of every pipeline chunk), what the backward needs waits in pinned host "
+               "memory, copied beside the work of the GPU; 0: none",
+       .min = 0});
   f.add("calculate_per_token_loss", c.calculate_per_token_loss,
         {.help = "every token of a step counts alike, instead of every microbatch"});
   f.add("nan_policy", c.nan_policy,
@@ -89,12 +94,23 @@ void check_cuda_graph(const RunConfig& config, int num_ranks) {
           "a dense model: what experts compute differs from batch to batch");
   require(config.model.hidden_dropout == 0 && config.model.attention_dropout == 0,
           "hidden_dropout 0 and attention_dropout 0: a graph would drop the same elements every time");
+  require(config.train.cpu_offloading_num_layers == 0, "cpu_offloading_num_layers 0");
+}
+
+void check_offloading(const RunConfig& config) {
+  const int64_t count = config.train.cpu_offloading_num_layers;
+  if (count > 0 && count >= config.model.num_layers)
+    throw UsageError(
+        fmt::format("cpu_offloading_num_layers {} is not less than num_layers {}: the last layer's "
+                    "backward comes right behind its forward",
+                    count, config.model.num_layers));
 }
 
 }  // namespace
 
 void check_layout(const RunConfig& config, int num_ranks) {
   check_cuda_graph(config, num_ranks);
+  check_offloading(config);
   validate(config.parallel);
   const MeshShape shape = mesh_shape(config.parallel, num_ranks);
   const TrainConfig& train = config.train;

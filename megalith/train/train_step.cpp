@@ -51,7 +51,9 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
                      .rng = exec.rng().fold("train").fold(static_cast<uint64_t>(step)),
                      .scaling = scaling,
                      .graphs = graphs(exec),
-                     .loss_scale = loss_scale},
+                     .loss_scale = loss_scale,
+                     .host_copies = host_copies(exec),
+                     .offload = {.num_segments = train_.cpu_offloading_num_layers}},
                     timed_batch, exec);
   for (const Action& action : pipeline_.ranks[static_cast<size_t>(mesh.pp().rank())]) {
     const PhaseRange range(phase_of(action), exec);
@@ -89,6 +91,12 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
   result.times = clock.host();
   if (is_profiled) result.device_times = clock.device();
   return result;
+}
+
+HostCopies* TrainStep::host_copies(Exec& exec) {
+  if (train_.cpu_offloading_num_layers == 0) return nullptr;
+  if (host_copies_ == nullptr) host_copies_ = std::make_unique<HostCopies>(exec);
+  return host_copies_.get();
 }
 
 MicrobatchGraphs* TrainStep::graphs(Exec& exec) {

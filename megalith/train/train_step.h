@@ -56,6 +56,8 @@ class TrainStep {
   /// Whether the weights are to stay as they are.
   bool skips_update(int64_t step, const StepResult& result);
 
+  /// Null where activations stay on the device.
+  HostCopies* host_copies(Exec& exec);
   /// Null while steps run eagerly.
   MicrobatchGraphs* graphs(Exec& exec);
 
@@ -66,6 +68,7 @@ class TrainStep {
   DataParallel data_parallel_;
   int64_t eager_steps_ = 0;
   std::unique_ptr<MicrobatchGraphs> graphs_;
+  std::unique_ptr<HostCopies> host_copies_;
 };
 
 }  // namespace megalith

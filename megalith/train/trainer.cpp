@@ -34,6 +34,11 @@ ParameterStore& fresh_parameters(LanguageModel& model, Exec& exec) {
 Exec& checked(Exec& exec, const TrainConfig& train) {
   if (exec.device().is_cpu() && train.cuda_graph_impl != "none")
     throw UsageError(fmt::format("cuda_graph_impl {} needs a GPU; device is cpu", train.cuda_graph_impl));
+  if (exec.device().is_cpu() && train.cpu_offloading_num_layers > 0)
+    throw UsageError(fmt::format(
+        "cpu_offloading_num_layers {}: the device is a cpu, and what its layers keep is there; it "
+        "needs a GPU",
+        train.cpu_offloading_num_layers));
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) cuda::check_device_code(exec.cuda().limits());
   }

@@ -36,6 +36,7 @@ class GpuRun {
   }
   struct Result {
     std::vector<double> losses, norms, weights;
+    int64_t peak_bytes = 0;
   };
   Result steps(int64_t count) {
     Result result;
@@ -45,6 +46,7 @@ class GpuRun {
       result.norms.push_back(one.grad_norm);
     }
     result.weights = to_vector<double>(model_.parameters().flat_data());
+    result.peak_bytes = exec_.ledger().peak_bytes();
     return result;
   }
 
@@ -116,6 +118,33 @@ TEST(CudaOffload, OptimizerStateOnTheHostGivesTheSameBits) {
       offloaded.optim.optimizer_cpu_offload = true;
       offloaded.optim.optimizer_offload_fraction = fraction;
       expect_same(GpuRun(offloaded).steps(4), expected);
+    }
+  }
+}
+
+TEST(CudaOffload, ActivationsOnTheHostGiveTheSameBits) {
+  RunConfig config = plain_run();
+  config.model.num_layers = 8;
+  config.model.hidden_size = 128;
+  config.model.ffn_hidden_size = 512;
+  config.model.max_position_embeddings = config.data.seq_length = 512;
+  config.train.micro_batch_size = 4;
+  config.train.global_batch_size = 8;
+  for (const bool is_bf16 : {false, true}) {
+    for (const char* recompute : {"none", "selective", "full"}) {
+      config.model.bf16 = is_bf16;
+      config.train.recompute_granularity = recompute;
+      config.train.cpu_offloading_num_layers = 0;
+      const GpuRun::Result expected = GpuRun(config).steps(3);
+      int64_t peak_bytes = expected.peak_bytes;
+      for (const int64_t num_layers : {2, 4, 7}) {
+        SCOPED_TRACE(fmt::format("bf16 {} recompute {} layers {}", is_bf16, recompute, num_layers));
+        config.train.cpu_offloading_num_layers = num_layers;
+        const GpuRun::Result got = GpuRun(config).steps(3);
+        expect_same(got, expected);
+        EXPECT_LT(got.peak_bytes, peak_bytes);
+        peak_bytes = got.peak_bytes;
+      }
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "megalith/autograd/offload.h"
 #include "megalith/models/gpt/gpt_model.h"
 #include "megalith/ops/elementwise.h"
 
@@ -78,6 +79,9 @@ class ModelRun {
 
   bool packed_documents = false;
   bool is_training = false;
+  int64_t num_offloaded = 0;  // layers whose saved tensors wait on the host
+
+  const MemoryLedger* host_ledger() const { return copies_ != nullptr ? &copies_->ledger() : nullptr; }
 
   Tensor ids(int64_t microbatch, int64_t shift = 0) {
     std::vector<int32_t> ids;
@@ -131,7 +135,7 @@ class ModelRun {
     parameters().mark_gradients_fresh();
     double sum = 0;
     for (int64_t microbatch = 0; microbatch < kMicrobatches; ++microbatch) {
-      Tape tape(exec_, {.is_recording = true, .recompute = recompute});
+      Tape tape(exec_, {.recompute = recompute, .offload = offload()});
       const Var loss = model_.loss(tape, context(microbatch), batch(microbatch));
       sum += to_vector<double>(loss.data)[0];
       const Tensor one = exec_.empty({1}, loss.data.dtype());
@@ -144,9 +148,17 @@ class ModelRun {
   }
 
  private:
+  std::shared_ptr<SegmentOffload> offload() {
+    if (num_offloaded == 0) return nullptr;
+    if (copies_ == nullptr) copies_ = std::make_unique<HostCopies>(exec_);
+    return std::make_shared<SegmentOffload>(
+        *copies_, OffloadOptions{.num_segments = num_offloaded, .min_bytes = 1}, model_.num_layers(0), exec_);
+  }
+
   Exec exec_;
   GptModel model_;
   DType dtype_;
+  std::unique_ptr<HostCopies> copies_;
 };
 
 }  // namespace megalith::testing

@@ -18,18 +18,25 @@ struct Outcome {
   double loss;
   std::vector<double> gradients;
   int64_t peak_bytes;
+  int64_t host_peak_bytes;
 };
 
 Outcome outcome(const GptConfig& config, DType dtype, const RecomputePolicy& recompute, bool is_deferred,
-                int num_threads = 2) {
+                int num_threads = 2, int64_t num_offloaded = 0) {
   ModelRun run(config, dtype, {.num_threads = num_threads});
   run.is_training = true;
+  run.num_offloaded = num_offloaded;
   run.exec().ledger().reset_peak();
   const int64_t before = run.exec().ledger().peak_bytes();
   WgradQueue queue;
   const double loss = run.step(recompute, is_deferred ? &queue : nullptr);
   EXPECT_EQ(queue.size(), 0u);
-  return {loss, to_vector<double>(run.parameters().flat_grad()), run.exec().ledger().peak_bytes() - before};
+  const MemoryLedger* host = run.host_ledger();
+  if (host != nullptr) {
+    EXPECT_EQ(host->current_bytes(), 0);
+  }
+  return {loss, to_vector<double>(run.parameters().flat_grad()), run.exec().ledger().peak_bytes() - before,
+          host != nullptr ? host->peak_bytes() : 0};
 }
 
 class GptPolicy : public ::testing::TestWithParam<std::tuple<std::string, DType>> {
@@ -61,6 +68,25 @@ TEST_P(GptPolicy, ChangesNoBit) {
   }
 }
 
+TEST_P(GptPolicy, OffloadChangesNoBit) {
+  GptConfig deep = config();
+  deep.num_layers = 5;
+  const Outcome plain = outcome(deep, dtype(), {}, false);
+  const std::vector<RecomputePolicy> policies = {{}, {.ops = {"norm", "activation"}}, {.full = true}};
+  for (const RecomputePolicy& policy : policies) {
+    for (const int64_t num_offloaded : {1, 2, 4, 5}) {
+      for (const bool is_deferred : {false, true}) {
+        SCOPED_TRACE(fmt::format("{} layers, full {}, ops {}, deferred {}", num_offloaded, policy.full,
+                                 policy.ops.size(), is_deferred));
+        const Outcome other = outcome(deep, dtype(), policy, is_deferred, 2, num_offloaded);
+        EXPECT_EQ(other.loss, plain.loss);
+        EXPECT_EQ(other.gradients, plain.gradients);
+        EXPECT_GT(other.host_peak_bytes, 0);
+      }
+    }
+  }
+}
+
 TEST_P(GptPolicy, ThreadsChangeNoBit) {
   const Outcome one = outcome(config(), dtype(), {}, false, 1);
   const Outcome two = outcome(config(), dtype(), {}, false, 2);
@@ -83,6 +109,23 @@ TEST(GptPolicyMemory, RecomputeHoldsLess) {
   const int64_t full = outcome(config, DType::kF32, {.full = true}, false).peak_bytes;
   EXPECT_LT(selective, plain);
   EXPECT_LT(full, selective);
+}
+
+TEST(GptPolicyMemory, OffloadHoldsLess) {
+  GptConfig config = llama_config();
+  config.num_layers = 12;
+  for (const RecomputePolicy& policy : {RecomputePolicy{}, RecomputePolicy{.ops = {"norm", "activation"}}}) {
+    int64_t previous = outcome(config, DType::kF32, policy, false).peak_bytes;
+    const int64_t plain = previous;
+    for (const int64_t num_offloaded : {2, 4, 8}) {
+      const Outcome less = outcome(config, DType::kF32, policy, false, 2, num_offloaded);
+      EXPECT_LT(less.peak_bytes, previous);
+      // Nearly all that is on the host is not on the device.
+      EXPECT_GT(less.host_peak_bytes, (plain - less.peak_bytes) * 9 / 10);
+      EXPECT_LT(less.host_peak_bytes, (plain - less.peak_bytes) * 5 / 4) << num_offloaded;
+      previous = less.peak_bytes;
+    }
+  }
 }
 
 TEST(GptModel, CountsItsParameters) {

@@ -123,6 +123,8 @@ class CudaPages final : public PageSource {
   }
 
   void share_with(int device_index) override {
+    const auto is_known = [&](const CUmemAccessDesc& reader) { return reader.location.id == device_index; };
+    if (std::any_of(readers_.begin(), readers_.end(), is_known)) return;
     readers_.push_back(access_of(device_index));
     for (std::byte* page : mapped_)
       check(driver_.set_access(address(page), static_cast<size_t>(page_bytes_), readers_.data(),

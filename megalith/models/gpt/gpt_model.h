@@ -38,6 +38,7 @@ class GptModel : public LanguageModel {
   ParameterStore& parameters() override { return store_; }
   Var loss(Tape& tape, const ForwardContext& context, const TokenBatch& batch) override;
   int num_chunks() const override { return static_cast<int>(chunks_.size()); }
+  int64_t num_layers(int chunk) const override { return chunks_[static_cast<size_t>(chunk)].spec.num_layers; }
   Var forward_chunk(Tape& tape, const ForwardContext& context, const TokenBatch& batch, int chunk,
                     const Var& input) override;
   Shape boundary_shape(const ForwardContext& context) const override;
