@@ -39,4 +39,6 @@ target_compile_definitions(cudnn_frontend INTERFACE CUDNN_FRONTEND_SKIP_JSON_LIB
 target_link_libraries(cudnn_frontend INTERFACE ${CUDNN_LIBRARY} CUDA::nvrtc)
 
 # The headers instantiate so much that -O2 takes over a minute; what runs per call is a small part of it.
-set_source_files_properties(megalith/kernels/cuda/vendor/attention_cudnn.cpp PROPERTIES COMPILE_OPTIONS -O1)
+# Headers precompiled with another level do not fit.
+set_source_files_properties(megalith/kernels/cuda/vendor/attention_cudnn.cpp PROPERTIES
+  COMPILE_OPTIONS -O1 SKIP_PRECOMPILE_HEADERS ON)

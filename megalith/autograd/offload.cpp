@@ -99,9 +99,9 @@ int64_t SegmentOffload::end_segment(const std::vector<Tensor>& outputs) {
   const int64_t last = num_segments_ - 1;
   for (size_t i = 0; i < groups_.size(); ++i) {
     if (groups_[i].state != State::kCopying) continue;
-    const int64_t done = static_cast<int64_t>(i) + 1;
-    const int64_t at = std::max(done, ceil_div(done * num_segments_, options_.num_segments) - 1);
-    if (segment >= std::min(at, last)) give_back_memory(groups_[i]);
+    const int64_t count = static_cast<int64_t>(i) + 1;
+    const int64_t behind = std::max(count, ceil_div(count * last, options_.num_segments) - 1);
+    if (segment >= std::min(behind, last)) give_back_memory(groups_[i]);
   }
   return segment;
 }
@@ -155,11 +155,12 @@ void SegmentOffload::finish(Group& group) {
 }
 
 void SegmentOffload::before_backward(int64_t segment) {
+  const int64_t last = num_segments_ - 1;
   for (size_t i = groups_.size(); i-- > 0;) {
     if (groups_[i].state != State::kOnHost) continue;
-    const int64_t done = static_cast<int64_t>(i) + 1;
-    const int64_t from = std::max(done, ceil_div(done * num_segments_, 2 * options_.num_segments));
-    if (segment <= std::min(from, num_segments_ - 1)) copy_back(groups_[i]);
+    const int64_t count = static_cast<int64_t>(i) + 1;
+    const int64_t from = std::max(count, ceil_div(count * last, 2 * options_.num_segments));
+    if (segment <= std::min(from, last)) copy_back(groups_[i]);
   }
   if (segment < static_cast<int64_t>(groups_.size())) finish(groups_[static_cast<size_t>(segment)]);
 }

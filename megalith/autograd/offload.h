@@ -49,11 +49,11 @@ class HostCopies {
 /// their backward. The tensors stay what they are, with another block behind them: nodes know nothing of it,
 /// and no number changes.
 ///
-/// A segment's copies begin behind its forward. Its memory is given back where as many segments have run as
-/// the copies of N in L segments may take: behind segment s(i) = max(i + 1, ceil((i + 1) L / N) - 1), so that
-/// the device waits for the copies as late as possible, and has none of the N at the end of the forward. In
-/// the backward, whose segments take about twice as long, copies come back from segment
-/// f(i) = max(i + 1, ceil((i + 1) L / 2 N)) on.
+/// A segment's copies begin behind its forward. Of N in L segments each has (L - 1) / N forwards to be
+/// copied: the memory of number i is given back behind segment max(i + 1, ceil((i + 1) (L - 1) / N) - 1), so
+/// that the device waits for the copies as late as it can and has none of the N in the last segment. In the
+/// backward, whose segments take about twice as long, it comes back from segment max(i + 1, ceil((i + 1) (L -
+/// 1) / 2 N)) on.
 class SegmentOffload {
  public:
   /// Of one tape, whose forward has `num_segments` segments in all.
