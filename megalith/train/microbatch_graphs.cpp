@@ -25,7 +25,6 @@ MicrobatchGraphs::MicrobatchGraphs(LanguageModel& model, RecomputePolicy recompu
     : model_(&model), recompute_(std::move(recompute)), exec_(&exec) {
   const double one = 1;
   one_ = exec.from_host(std::span<const double>(&one, 1), {1});
-  exec.pool().keep_mapped();
 }
 
 MicrobatchGraphs::~MicrobatchGraphs() = default;
@@ -40,6 +39,7 @@ MicrobatchGraphs::Graph MicrobatchGraphs::capture(const DeviceBatch& batch) {
   for (const auto& parameter : model_->parameters().parameters())
     if (parameter->grad_is_fresh) result.written.push_back(parameter.get());
   if constexpr (kHasCuda) {
+    const CaptureMemory memory(exec_->pool());
     result.graph = std::make_shared<CudaGraph>(exec_->cuda(), [&] {
       Tape tape(*exec_, {.is_recording = true, .recompute = recompute_});
       const Var loss = model_->loss(tape, result.batch.context, result.batch.tokens);

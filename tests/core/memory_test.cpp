@@ -69,6 +69,38 @@ TEST(Pool, GivesAFreedBlockOutAgain) {
   EXPECT_EQ(pool.cached_bytes(), 0);
 }
 
+TEST(Pool, WhatACaptureUsesIsTheCapturesAlone) {
+  MemoryLedger ledger;
+  Pool pool(Device{}, ledger);
+  const Block before = pool.take(1000);
+  const std::byte* captured = nullptr;
+  Block kept;
+  {
+    const CaptureMemory scope(pool);
+    const Block block = pool.take(1000);
+    captured = block.data;
+    pool.give_back(block);
+    pool.give_back(before);  // is nobody's but of those that come outside
+    kept = pool.take(3000);
+  }
+  const Block outside = pool.take(1000);
+  EXPECT_EQ(outside.data, before.data);
+  const Block other = pool.take(1000);
+  EXPECT_NE(other.data, captured);
+  pool.give_back(outside);
+  pool.give_back(other);
+  pool.trim();
+  EXPECT_EQ(pool.held_bytes(), pool.cached_bytes() + kept.bytes);
+  {
+    const CaptureMemory scope(pool);
+    const Block again = pool.take(1000);
+    EXPECT_EQ(again.data, captured) << "trim() left it where the graph has it";
+    pool.give_back(again);
+  }
+  pool.give_back(kept);
+  EXPECT_EQ(ledger.current_bytes(), 0);
+}
+
 TEST(Scratch, FramesNestAndReturnWhatTheyTook) {
   MemoryLedger ledger;
   Pool pool(Device{}, ledger);

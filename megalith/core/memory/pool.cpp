@@ -46,14 +46,14 @@ std::unique_ptr<BlockStore> make_store(Device device, Pool::Memory memory) {
 }  // namespace
 
 Pool::Pool(Device device, MemoryLedger& ledger, Memory memory)
-    : device_(device), ledger_(&ledger), store_(make_store(device, memory)) {}
+    : device_(device), memory_(memory), ledger_(&ledger), store_(make_store(device, memory)) {}
 
 Block Pool::take(int64_t bytes) {
   const std::lock_guard lock(mutex_);
   const int64_t size = store_->rounded(bytes);
-  Block block{.bytes = size, .owner_id = ledger_->take(size)};
+  Block block{.bytes = size, .owner_id = ledger_->take(size), .is_for_captures = is_capturing_};
   try {
-    block.data = take_from_store(size);
+    block.data = take_from_store(block);
   } catch (...) {
     ledger_->release(block.owner_id, size);
     throw;
@@ -62,13 +62,14 @@ Block Pool::take(int64_t bytes) {
   return block;
 }
 
-std::byte* Pool::take_from_store(int64_t bytes) {
-  std::byte* data = store_->take(bytes);
-  if (data == nullptr && !keeps_mapped_) {
+std::byte* Pool::take_from_store(const Block& block) {
+  BlockStore& store = store_of(block);
+  std::byte* data = store.take(block.bytes);
+  if (data == nullptr && !block.is_for_captures) {
     // Pages that lie free at other places: first as many as it takes, then all of them.
-    for (const int64_t wanted : {bytes, store_->held_bytes()}) {
-      store_->trim(wanted);
-      data = store_->take(bytes);
+    for (const int64_t wanted : {block.bytes, store.held_bytes()}) {
+      store.trim(wanted);
+      data = store.take(block.bytes);
       if (data != nullptr) break;
     }
   }
@@ -76,8 +77,8 @@ std::byte* Pool::take_from_store(int64_t bytes) {
     if (data == nullptr) {
       const auto human = [](int64_t count) { return human_bytes(static_cast<double>(count)); };
       fail("out of memory on {}: {} do not fit, {} are free on the device and {} between blocks; in use:\n{}",
-           device_.name(), human(bytes), human(cuda_memory(device_.index).free_bytes),
-           human(store_->held_bytes() - used_bytes_), ledger_->report());
+           device_.name(), human(block.bytes), human(cuda_memory(device_.index).free_bytes),
+           human(stored_bytes() - used_bytes_), ledger_->report());
     }
   }
   return data;
@@ -86,28 +87,50 @@ std::byte* Pool::take_from_store(int64_t bytes) {
 void Pool::give_back(const Block& block) {
   ledger_->release(block.owner_id, block.bytes);
   const std::lock_guard lock(mutex_);
-  store_->give_back(block.data, block.bytes);
+  store_of(block).give_back(block.data, block.bytes);
   used_bytes_ -= block.bytes;
 }
 
 void Pool::trim() {
   const std::lock_guard lock(mutex_);
-  if (!keeps_mapped_) store_->trim(store_->held_bytes());
+  store_->trim(store_->held_bytes());
 }
 
 void Pool::share_with(int device_index) {
   const std::lock_guard lock(mutex_);
+  shared_with_.push_back(device_index);
   store_->share_with(device_index);
+  if (capture_store_ != nullptr) capture_store_->share_with(device_index);
+}
+
+int64_t Pool::stored_bytes() const {
+  return store_->held_bytes() + (capture_store_ != nullptr ? capture_store_->held_bytes() : 0);
 }
 
 int64_t Pool::held_bytes() const {
   const std::lock_guard lock(mutex_);
-  return store_->held_bytes();
+  return stored_bytes();
 }
 
 int64_t Pool::cached_bytes() const {
   const std::lock_guard lock(mutex_);
-  return store_->held_bytes() - used_bytes_;
+  return stored_bytes() - used_bytes_;
+}
+
+CaptureMemory::CaptureMemory(Pool& pool) : pool_(&pool) {
+  pool.trim();
+  const std::lock_guard lock(pool.mutex_);
+  MG_ASSERT(!pool.is_capturing_);
+  if (pool.capture_store_ == nullptr) {
+    pool.capture_store_ = make_store(pool.device_, pool.memory_);
+    for (const int device_index : pool.shared_with_) pool.capture_store_->share_with(device_index);
+  }
+  pool.is_capturing_ = true;
+}
+
+CaptureMemory::~CaptureMemory() {
+  const std::lock_guard lock(pool_->mutex_);
+  pool_->is_capturing_ = false;
 }
 
 }  // namespace megalith

@@ -1,10 +1,11 @@
 #pragma once
-// defines: Block, Pool
+// defines: Block, Pool, CaptureMemory
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "megalith/core/device.h"
 #include "megalith/core/memory/block_store.h"
@@ -16,6 +17,7 @@ struct Block {
   std::byte* data = nullptr;
   int64_t bytes = 0;  ///< what the pool keeps for it, at least what was asked for
   int owner_id = 0;
+  bool is_for_captures = false;
 };
 
 /// Allocator of one device that keeps what was freed, so that a training step, which asks for the same sizes
@@ -38,8 +40,6 @@ class Pool {
   void give_back(const Block& block);
   /// Returns free memory to the operating system or the GPU's driver.
   void trim();
-  /// From now on memory stays mapped while the pool lives: captured graphs use some that lies free meanwhile.
-  void keep_mapped() { keeps_mapped_ = true; }
   /// Another GPU of this process reads and writes this one's blocks too. Where they are plain memory of CUDA,
   /// cudaDeviceEnablePeerAccess in the reader is what counts.
   void share_with(int device_index);
@@ -49,14 +49,34 @@ class Pool {
   int64_t cached_bytes() const;  ///< of that in no block
 
  private:
-  std::byte* take_from_store(int64_t bytes);
+  friend class CaptureMemory;
+  BlockStore& store_of(const Block& block) { return block.is_for_captures ? *capture_store_ : *store_; }
+  std::byte* take_from_store(const Block& block);
+  int64_t stored_bytes() const;
 
   Device device_;
+  Memory memory_;
   MemoryLedger* ledger_;
   mutable std::mutex mutex_;
   std::unique_ptr<BlockStore> store_;
+  std::unique_ptr<BlockStore> capture_store_;  // null before the first capture
+  bool is_capturing_ = false;
+  std::vector<int> shared_with_;
   int64_t used_bytes_ = 0;
-  bool keeps_mapped_ = false;
+};
+
+/// While it lives, blocks come from memory that only such scopes get and that stays where it is as long as
+/// the pool: the graph that is captured meanwhile uses it whenever it runs, also what lies free then. What
+/// lies free elsewhere goes back to the device before, for the capture will need about as much.
+class CaptureMemory {
+ public:
+  explicit CaptureMemory(Pool& pool);
+  ~CaptureMemory();
+  CaptureMemory(const CaptureMemory&) = delete;
+  CaptureMemory& operator=(const CaptureMemory&) = delete;
+
+ private:
+  Pool* pool_;
 };
 
 }  // namespace megalith
