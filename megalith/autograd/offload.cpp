@@ -158,8 +158,8 @@ void SegmentOffload::before_backward(int64_t segment) {
   const int64_t last = num_segments_ - 1;
   for (size_t i = groups_.size(); i-- > 0;) {
     if (groups_[i].state != State::kOnHost) continue;
-    const int64_t count = static_cast<int64_t>(i) + 1;
-    const int64_t from = std::max(count, ceil_div(count * last, 2 * options_.num_segments));
+    const int64_t index = static_cast<int64_t>(i);
+    const int64_t from = std::max(index + 1, num_segments_ - 2 - options_.num_segments + index);
     if (segment <= std::min(from, last)) copy_back(groups_[i]);
   }
   if (segment < static_cast<int64_t>(groups_.size())) finish(groups_[static_cast<size_t>(segment)]);

@@ -52,8 +52,8 @@ class HostCopies {
 /// A segment's copies begin behind its forward. Of N in L segments each has (L - 1) / N forwards to be
 /// copied: the memory of number i is given back behind segment max(i + 1, ceil((i + 1) (L - 1) / N) - 1), so
 /// that the device waits for the copies as late as it can and has none of the N in the last segment. In the
-/// backward, whose segments take about twice as long, it comes back from segment max(i + 1, ceil((i + 1) (L -
-/// 1) / 2 N)) on.
+/// backward, number i comes back from segment max(i + 1, L - 2 - N + i) on: one for each segment that is done
+/// and free, but for the last, so that the backward holds no more than the end of the forward did.
 class SegmentOffload {
  public:
   /// Of one tape, whose forward has `num_segments` segments in all.

@@ -47,6 +47,7 @@ void declare_fields(Cluster& c, FieldList& f) {
   f.add("memory_gb_per_s", c.memory_gb_per_s, {.help = "of a copying kernel, read + written"});
   f.add("node_gb_per_s", c.node_gb_per_s, {.help = "bus bandwidth of collectives within a node"});
   f.add("network_gb_per_s", c.network_gb_per_s, {.help = "the same between nodes, per GPU"});
+  f.add("host_gb_per_s", c.host_gb_per_s, {.help = "a GPU's link to its host, one way", .above = 0});
   f.add("node_latency_us", c.node_latency_us, {.help = "a small collective within a node", .min = 0});
   f.add("network_latency_us", c.network_latency_us, {.help = "the same between nodes", .min = 0});
 }

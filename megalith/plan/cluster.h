@@ -22,6 +22,7 @@ struct Cluster {
   double memory_gb_per_s = 0;            ///< bytes read + written by a copying kernel
   double node_gb_per_s = 0;              ///< bus bandwidth of a collective within a node, per GPU
   double network_gb_per_s = 0;           ///< the same between nodes, per GPU
+  double host_gb_per_s = 54;             ///< of a GPU's link to its host, one way
   double node_latency_us = 0, network_latency_us = 0;  ///< of one small collective
 };
 

@@ -14,7 +14,8 @@ bool recomputes(const TrainConfig& train, const char* module) {
              train.recompute_modules.end();
 }
 
-// Bytes that one layer keeps of one token, on one tensor-parallel rank.
+}  // namespace
+
 int64_t layer_bytes(const RunConfig& config, const MeshShape& shape, bool is_moe) {
   const GptConfig& model = config.model;
   const int64_t tp = shape.tp, rows = config.parallel.sequence_parallel ? tp : 1;
@@ -33,6 +34,8 @@ int64_t layer_bytes(const RunConfig& config, const MeshShape& shape, bool is_moe
   return elements * static_cast<int64_t>(size_of(model.dtype())) + statistics;
 }
 
+namespace {
+
 int64_t activation_bytes(const RunConfig& config, const MeshShape& shape, const PipelinePlan& pipeline,
                          int rank) {
   const GptConfig& model = config.model;
@@ -47,7 +50,7 @@ int64_t activation_bytes(const RunConfig& config, const MeshShape& shape, const 
     for (int64_t layer = stage.first; layer < stage.first + stage.count; ++layer) {
       const int64_t bytes = layer_bytes(config, shape, has_experts(model, layer));
       largest_layer = std::max(largest_layer, bytes);
-      kept += is_full ? h_bytes : bytes;
+      if (!is_on_host(config, stage, layer)) kept += is_full ? h_bytes : bytes;
     }
     has_loss = has_loss || stage.has_loss;
   }

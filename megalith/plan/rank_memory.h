@@ -1,5 +1,5 @@
 #pragma once
-// defines: RankMemory, rank_memory
+// defines: RankMemory, rank_memory, layer_bytes, is_on_host
 
 #include "megalith/plan/rank_parameters.h"
 
@@ -18,9 +18,18 @@ struct RankMemory {
 /// of the model's dtype: the residual stream twice, two norm outputs and the MLP activation (none of these
 /// three under selective recompute), the QKV rows, the attention output, the fc1 output; with experts their
 /// input, fc1 output and activation once for each that a token takes. Under full recompute the layer's input
-/// alone, and one layer at a time in the backward. The head keeps one chunk of logits. Not counted: padding,
-/// scratch, what the allocator rounds up, buffers of the communication library.
+/// alone, and one layer at a time in the backward. Layers whose activations are offloaded hold nothing. The
+/// head keeps one chunk of logits. Not counted: padding, scratch, what the allocator rounds up, buffers of
+/// the communication library.
 RankMemory rank_memory(const RunConfig& config, const MeshShape& shape, const PipelinePlan& pipeline,
                        int pipeline_rank);
+
+/// What one layer keeps of one token on one tensor-parallel rank, without full recompute.
+int64_t layer_bytes(const RunConfig& config, const MeshShape& shape, bool is_moe);
+
+/// Whether what a layer of the stage keeps waits on the host.
+inline bool is_on_host(const RunConfig& config, const StageLayers& stage, int64_t layer) {
+  return layer - stage.first < config.train.cpu_offloading_num_layers;
+}
 
 }  // namespace megalith

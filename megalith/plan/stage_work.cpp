@@ -1,6 +1,8 @@
 #include "megalith/plan/stage_work.h"
 
-#include "megalith/plan/rank_parameters.h"
+#include <algorithm>
+
+#include "megalith/plan/rank_memory.h"
 
 namespace megalith {
 namespace {
@@ -85,6 +87,7 @@ StageWork stage_work(const RunConfig& config, const MeshShape& shape, const Stag
   const double memory = 1 / (cluster.memory_gb_per_s * 1e9);
 
   StageWork work;
+  double offloaded = 0;  // bytes of a token
   for (int64_t layer = stage.first; layer < stage.first + stage.count; ++layer) {
     const TokenWork token = token_work(config, shape, has_experts(model, layer));
     const double forward = tokens * (token.product_flops * product +
@@ -96,8 +99,16 @@ StageWork stage_work(const RunConfig& config, const MeshShape& shape, const Stag
                   2.5 * token.attention_flops / (cluster.attention_backward_tflops * 1e12) +
                   token.backward_bytes * memory);
     work.backward_weight += tokens * token.product_flops * product;
-    if (config.train.recompute_granularity == "full") work.backward_input += forward;
+    const bool is_full = config.train.recompute_granularity == "full";
+    if (is_full) work.backward_input += forward;
+    if (is_on_host(config, stage, layer))
+      offloaded +=
+          static_cast<double>(is_full ? model.hidden_size * static_cast<int64_t>(size_of(model.dtype()))
+                                      : layer_bytes(config, shape, has_experts(model, layer)));
   }
+  const double copies = tokens * offloaded / (cluster.host_gb_per_s * 1e9);
+  work.forward = std::max(work.forward, copies);
+  work.backward_input = std::max(work.backward_input, copies - work.backward_weight);
   const auto h = static_cast<double>(model.hidden_size);
   const auto bytes = static_cast<double>(size_of(model.dtype()));
   if (stage.has_embedding) {

@@ -27,7 +27,8 @@ struct StageWork {
 
 /// Matrix products at the cluster's rate for products, attention at its own, norms, rotary embedding,
 /// activations and sums by their bytes. The fused head computes its gradients in the forward. Full recompute
-/// runs the forward once more; kernel launches and small products' lower rates are not in it.
+/// runs the forward once more. A forward, or a backward, takes at least as long as the copies of what its
+/// layers keep on the host; kernel launches and small products' lower rates are not in it.
 StageWork stage_work(const RunConfig& config, const MeshShape& shape, const StageLayers& stage,
                      const Cluster& cluster);
 

@@ -61,6 +61,23 @@ TEST(StageWork, ProductsAreThoseOfTheFlopsFormula) {
   }
 }
 
+TEST(StageWork, CopiesToTheHostTakeTheirTime) {
+  RunConfig config = llama_1b();
+  Cluster cluster = find_cluster("h200x8");
+  const StageLayers stage{.count = 16, .has_embedding = true, .has_loss = true};
+  const StageWork plain = stage_work(config, {}, stage, cluster);
+  config.train.cpu_offloading_num_layers = 8;
+  const StageWork on_link = stage_work(config, {}, stage, cluster);
+  const double elements = 4 * 2048 + 2 * (2048 + 1024) + 3 * 8192;  // of a token in a layer
+  const double copies = 8 * 8 * 4096 * (2 * elements + 4 * (16 + 2)) / (cluster.host_gb_per_s * 1e9);
+  EXPECT_GE(on_link.forward, copies);
+  EXPECT_GT(on_link.forward, plain.forward);
+  EXPECT_NEAR(on_link.backward_input + on_link.backward_weight, copies, 0.1 * copies);
+  cluster.host_gb_per_s = 1e9;
+  const StageWork beside = stage_work(config, {}, stage, cluster);
+  EXPECT_EQ(beside.total(), plain.total());
+}
+
 TEST(StageWork, TensorParallelismDividesTheProducts) {
   RunConfig config = llama_1b();
   const StageLayers whole{.count = 16, .has_embedding = true, .has_loss = true};

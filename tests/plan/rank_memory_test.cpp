@@ -68,13 +68,17 @@ int64_t seen_bytes(const RunConfig& config) {
 TEST(RankMemory, IsCloseToWhatARunTakes) {
   for (const char* granularity : {"none", "selective", "full"}) {
     for (const bool is_llama : {true, false}) {
-      RunConfig config = small_run(is_llama);
-      config.train.recompute_granularity = granularity;
-      const auto planned =
-          static_cast<double>(rank_memory(config, MeshShape{}, pipeline_of(config, 1), 0).total());
-      const auto seen = static_cast<double>(seen_bytes(config));
-      EXPECT_NEAR(planned / seen, 1, 0.15)
-          << granularity << (is_llama ? " llama" : " gpt2") << ": planned " << planned << ", seen " << seen;
+      for (const int64_t num_on_host : {0, 3}) {
+        RunConfig config = small_run(is_llama);
+        config.train.recompute_granularity = granularity;
+        config.train.cpu_offloading_num_layers = num_on_host;
+        const auto planned =
+            static_cast<double>(rank_memory(config, MeshShape{}, pipeline_of(config, 1), 0).total());
+        const auto seen = static_cast<double>(seen_bytes(config));
+        EXPECT_NEAR(planned / seen, 1, 0.15)
+            << granularity << (is_llama ? " llama" : " gpt2") << ", " << num_on_host
+            << " layers on the host: planned " << planned << ", seen " << seen;
+      }
     }
   }
 }
