@@ -11,6 +11,7 @@
 #include "megalith/comm/mpi_launch.h"
 #include "megalith/comm/nccl.h"
 #include "megalith/core/cuda/cuda_context.h"
+#include "megalith/core/cuda/cuda_pages.h"
 #include "megalith/core/has_cuda.h"
 #include "megalith/core/isa.h"
 #include "megalith/kernels/cuda/device_code.h"
@@ -102,6 +103,9 @@ void examine_gpus(const DoctorOptions& options, Report& report) {
       try {
         const CudaContext context(index);
         examine_gpu(context.limits(), device, options.kernels && index == 0, report);
+        report.good("memory", has_cuda_pages(index)
+                                  ? "one segment that grows, by the driver's virtual memory management"
+                                  : "the driver maps no pages: blocks by their size, from cudaMalloc");
         check_product(report, "gpu", {DeviceKind::kCuda, index});
       } catch (const Error& error) {
         report.bad("gpu", error.what());

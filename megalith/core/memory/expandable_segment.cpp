@@ -132,8 +132,8 @@ void ExpandableSegment::trim(int64_t bytes) {
   for (const auto& [begin, size] : free_) {
     if (found >= bytes) break;
     const int64_t first = round_up(begin, page_bytes_);
-    const int64_t last = std::min((begin + size) / page_bytes_ * page_bytes_,
-                                  first + round_up(bytes - found, page_bytes_));
+    const int64_t last =
+        std::min((begin + size) / page_bytes_ * page_bytes_, first + round_up(bytes - found, page_bytes_));
     if (first >= last) continue;
     gone.push_back({first, last});
     found += last - first;

@@ -46,9 +46,9 @@ class ExpandableSegment {
   int64_t page_bytes_;
   int64_t address_bytes_;
   std::byte* base_;
-  Stretches free_;                                // with memory, in no block
+  Stretches free_;                                 // with memory, in no block
   std::set<std::pair<int64_t, int64_t>> by_size_;  // the same: bytes, where it begins
-  Stretches unmapped_;                            // whole pages without memory
+  Stretches unmapped_;                             // whole pages without memory
   int64_t mapped_bytes_ = 0;
   int64_t free_bytes_ = 0;
 };
