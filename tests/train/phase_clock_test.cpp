@@ -58,5 +58,18 @@ TEST(CudaGraphOption, NamesWhatItNeeds) {
   EXPECT_THROW(testing::train_run(config), UsageError) << "there is no GPU";
 }
 
+TEST(OffloadOption, NamesWhatItNeeds) {
+  RunConfig config = testing::small_run(4);
+  config.train.cpu_offloading_num_layers = 1;
+  EXPECT_NO_THROW(check_layout(config, 1));
+  EXPECT_THROW(testing::train_run(config), UsageError) << "there is no GPU";
+  config.train.cpu_offloading_num_layers = config.model.num_layers;
+  EXPECT_THROW(check_layout(config, 1), UsageError);
+  config.train.cpu_offloading_num_layers = 1;
+  config.model.hidden_dropout = config.model.attention_dropout = 0;
+  config.train.cuda_graph_impl = "full_iteration";
+  EXPECT_THROW(check_layout(config, 1), UsageError) << "a graph";
+}
+
 }  // namespace
 }  // namespace megalith
