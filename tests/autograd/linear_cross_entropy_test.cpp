@@ -155,7 +155,7 @@ TEST(LinearCrossEntropy, LossAndGradientsAreThoseOfTheFormula) {
 }
 
 TEST(LinearCrossEntropy, ChunksChangeRoundingAlone) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     Problem p;
     p.dtype = dtype;
     const Outcome whole = run(p);
@@ -186,7 +186,7 @@ TEST(LinearCrossEntropy, MicrobatchesAddUp) {
 }
 
 TEST(LinearCrossEntropy, ShardsOfTheVocabularyGiveTheWhole) {
-  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16}) {
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
     for (const int num_ranks : {1, 2, 4, 5}) {
       Problem p;
       p.dtype = dtype;
@@ -203,7 +203,7 @@ TEST(LinearCrossEntropy, ShardsOfTheVocabularyGiveTheWhole) {
       }
       // Logits, sums and results are rounded to the dtype; losses and statistics to f32 at least.
       const double sum_tolerance = dtype == DType::kF64 ? 1e-13 : 3e-6;
-      const double tolerance = dtype == DType::kBF16 ? 0.01 : sum_tolerance;
+      const double tolerance = dtype == DType::kBF16 ? 0.01 : dtype == DType::kF16 ? 0.00125 : sum_tolerance;
       EXPECT_NEAR(parts[0].loss, whole.loss, sum_tolerance);
       expect_near(d_x, whole.d_x, tolerance, "d_x");
       expect_near(d_weight, whole.d_weight, tolerance, "d_weight");

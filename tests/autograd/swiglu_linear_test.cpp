@@ -48,7 +48,7 @@ Outcome run(Form form, DType dtype, const RecomputePolicy& recompute, bool is_de
 }
 
 TEST(SwigluLinear, HasTheBitsOfItsParts) {
-  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16}) {
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
     const Outcome expected = run(Form::kApart, dtype, {}, false);
     EXPECT_NE(expected.d_x, std::vector<double>(expected.d_x.size(), 0));
     for (const RecomputePolicy& policy : {RecomputePolicy{}, RecomputePolicy{.ops = {"activation"}}}) {

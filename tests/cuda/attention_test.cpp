@@ -192,7 +192,7 @@ const Case kCases[] = {
 };
 
 TEST_F(CudaAttention, MatchesTheCpu) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     for (const Case& c : kCases) {
       SCOPED_TRACE(std::string(name_of(dtype)) + " " + c.name());
       const Pair pair = make_pair(c, dtype, cpu_, *gpu_, [&](const Tensor& host) { return on_gpu(host); });

@@ -130,7 +130,7 @@ void expect_near(const std::vector<double>& a, const std::vector<double>& b, dou
 TEST(CudaCrossEntropy, HeadInChunks) {
   Twins t;
   constexpr int64_t kTokens = 300, kHidden = 64, kVocabulary = 1000;
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     const auto x = t.random({kTokens, kHidden}, dtype, 1),
                weight = t.random({kVocabulary, kHidden}, dtype, 2);
     const auto labels = some_labels(t, kTokens, kVocabulary);
@@ -143,7 +143,7 @@ TEST(CudaCrossEntropy, HeadInChunks) {
     args.chunk_rows = 128;
     const Head chunked = run_head(x.gpu, weight.gpu, args, t.gpu());
     // Logits of size 8 and their gradients of size 2 are rounded to the dtype.
-    const double roundoff = conformance::unit_roundoff(dtype == DType::kF32 ? DType::kF32 : DType::kBF16);
+    const double roundoff = conformance::unit_roundoff(dtype);
     for (const Head* head : {&whole, &chunked}) {
       EXPECT_NEAR(head->loss, expected.loss, 300 * roundoff);
       expect_near(head->d_x, expected.d_x, 64 * roundoff);

@@ -27,10 +27,9 @@ struct GemmCase {
 
 TEST(CudaGemm, EveryTransposeSizeAndLayout) {
   Twins t;
-  constexpr GemmCase kCases[] = {{DType::kF64, DType::kF64},
-                                 {DType::kF32, DType::kF32},
-                                 {DType::kBF16, DType::kBF16},
-                                 {DType::kBF16, DType::kF32}};
+  constexpr GemmCase kCases[] = {{DType::kF64, DType::kF64},   {DType::kF32, DType::kF32},
+                                 {DType::kBF16, DType::kBF16}, {DType::kBF16, DType::kF32},
+                                 {DType::kF16, DType::kF16},   {DType::kF16, DType::kF32}};
   struct Sizes {
     int64_t m, n, k;
   };
@@ -175,7 +174,7 @@ TEST(CudaCrossEntropy, LossAndGradient) {
 
 TEST(CudaAdamw, FollowsTheCpu) {
   Twins t;
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     for (const int64_t count : {4096, 1003, 1}) {
       const auto grad = t.random({count}, DType::kF32, 1), m = t.random({count}, DType::kF32, 2);
       const auto v = t.of(std::vector<double>(static_cast<size_t>(count), 0.25), {count}, DType::kF32);

@@ -172,10 +172,10 @@ AttentionBackwardArgs make_backward(const Case& c, const AttentionArgs& forward,
 }
 
 // Sums over keys are means; those of d_k and d_v run over the queries of a group with weights below 1. The
-// backward of bf16 starts from a rounded `out`: delta is off by up to head_dim roundings.
+// backward of bf16 and f16 starts from a rounded `out`: delta is off by up to head_dim roundings.
 Tolerance backward_tolerance(const Case& c, DType dtype) {
   Tolerance allowed = tolerance(dtype, c.keys + c.queries * c.heads / c.kv_heads, std::sqrt(c.head_dim));
-  if (dtype == DType::kBF16) allowed.absolute += 4 * unit_roundoff(dtype) * std::sqrt(c.head_dim);
+  if (size_of(dtype) == 2) allowed.absolute += 4 * unit_roundoff(dtype) * std::sqrt(c.head_dim);
   return allowed;
 }
 

@@ -18,7 +18,7 @@ enum class Layout { kContiguous, kPaddedRows };
 constexpr Layout kLayouts[] = {Layout::kContiguous, Layout::kPaddedRows};
 
 /// The dtypes that CPU kernels compute in.
-constexpr DType kFloatTypes[] = {DType::kF64, DType::kF32, DType::kBF16};
+constexpr DType kFloatTypes[] = {DType::kF64, DType::kF32, DType::kBF16, DType::kF16};
 
 /// The instruction sets that this processor has.
 std::vector<Isa> available_isas();

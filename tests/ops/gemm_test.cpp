@@ -149,12 +149,14 @@ TEST(Gemm, MatchesPlainLoopsOverSeveralStepsAndAreas) {
              Layout::kContiguous, *exec);
 }
 
-TEST(Gemm, Bf16InputsIntoF32) {
+TEST(Gemm, HalfInputsIntoF32) {
   for (const Isa isa : available_isas()) {
     const auto exec = make_exec(isa, 2);
-    for (const Layout layout : kLayouts) {
-      check_case({37, 19, 53, Transpose::kYes, Transpose::kNo}, DType::kBF16, DType::kF32, layout, *exec);
-      check_case({20, 30, 530, Transpose::kNo, Transpose::kYes}, DType::kBF16, DType::kF32, layout, *exec);
+    for (const DType dtype : {DType::kBF16, DType::kF16}) {
+      for (const Layout layout : kLayouts) {
+        check_case({37, 19, 53, Transpose::kYes, Transpose::kNo}, dtype, DType::kF32, layout, *exec);
+        check_case({20, 30, 530, Transpose::kNo, Transpose::kYes}, dtype, DType::kF32, layout, *exec);
+      }
     }
   }
 }
