@@ -90,6 +90,27 @@ TEST_F(HfConfigTest, KnowsTheFamilies) {
   EXPECT_FALSE(mixtral.qk_layernorm);
 }
 
+TEST_F(HfConfigTest, WindowsCountTheTokenItself) {
+  using Windows = std::vector<int64_t>;
+  const auto windows = [&](const char* model, const Json& changes) {
+    return read_with(model, changes).attention_windows();
+  };
+  EXPECT_EQ(windows("mistral_window", {}), (Windows{6, 6}));
+  EXPECT_EQ(windows("mistral", {{"sliding_window", 64}}), Windows{63});
+  EXPECT_EQ(windows("mixtral", {{"sliding_window", 64}}), (Windows{63, 63}));
+  EXPECT_EQ(windows("qwen2_window", {}), (Windows{-1, 4}));
+  EXPECT_EQ(windows("qwen2_window", {{"layer_types", nullptr}}), (Windows{-1, 4}));
+  EXPECT_EQ(windows("qwen2_window", {{"layer_types", nullptr}, {"max_window_layers", 0}}), (Windows{4, 4}));
+  EXPECT_EQ(windows("qwen2_window", {{"layer_types", nullptr}, {"max_window_layers", nullptr}}),
+            (Windows{-1, -1}))
+      << "transformers' default are 28 layers";
+  const Json qwen3_window = {
+      {"use_sliding_window", true}, {"sliding_window", 9}, {"layer_types", {"sliding_attention"}}};
+  EXPECT_EQ(windows("qwen3", qwen3_window), Windows{8});
+  EXPECT_EQ(windows("qwen3_moe", {{"use_sliding_window", true}, {"sliding_window", 9}}), (Windows{8, 8, 8}));
+  EXPECT_EQ(windows("qwen2", {{"sliding_window", 64}}), (Windows{-1, -1})) << "use_sliding_window is false";
+}
+
 TEST_F(HfConfigTest, NamesWhatItCannotCompute) {
   expect_refused("llama", {{"model_type", "mamba"}}, "model_type",
                  "allowed: llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gpt2");
@@ -104,18 +125,20 @@ TEST_F(HfConfigTest, NamesWhatItCannotCompute) {
   expect_refused("llama", {{"rope_parameters", {{"rope_type", "llama3"}}}}, "factor", "missing");
   expect_refused("llama", {{"quantization_config", {{"bits", 4}}}}, "quantization_config",
                  "f32, bf16 or f16");
-  expect_refused("mistral", {{"sliding_window", 64}}, "sliding_window", "max_position_embeddings (128)");
   expect_refused("qwen2", {{"layer_types", {"full_attention", "sliding_attention"}}}, "layer_types",
                  "full_attention");
-  expect_refused("mixtral", {{"sliding_window", 64}}, "sliding_window", "max_position_embeddings (128)");
+  expect_refused("mistral", {{"sliding_window", 0}}, "sliding_window", "not a positive whole number");
+  expect_refused("mistral", {{"layer_types", {"sliding_attention"}}}, "layer_types",
+                 "full_attention in every layer");
+  expect_refused("qwen2_window", {{"layer_types", {"sliding_attention"}}}, "layer_types", "each of 2 layers");
+  expect_refused("qwen2_window", {{"layer_types", {"full_attention", 1}}}, "layer_types",
+                 "full_attention or sliding_attention");
   expect_refused("mixtral", {{"router_jitter_noise", 0.1}}, "router_jitter_noise", "allowed: 0");
   expect_refused("mixtral", {{"num_experts_per_tok", 5}}, "moe_router_topk 5", "num_experts 4");
   expect_refused("qwen3_moe", {{"mlp_only_layers", 1}}, "mlp_only_layers", "a list of layers");
   expect_refused("gpt2", {{"activation_function", "relu"}}, "activation_function", "gelu_new");
   expect_refused("gpt2", {{"scale_attn_by_inverse_layer_idx", true}}, "scale_attn_by_inverse_layer_idx",
                  "false");
-  EXPECT_EQ(read_with("mistral", {{"sliding_window", 128}}).num_layers, 1);
-  EXPECT_EQ(read_with("qwen2", {{"sliding_window", 64}}).num_layers, 2) << "use_sliding_window is false";
 
   write_text_file(root_ / "config.json", "{");
   EXPECT_THAT([&] { read_hf_config(root_); }, ThrowsMessage<Error>(HasSubstr("config.json: not valid JSON")));
@@ -137,6 +160,7 @@ TEST_F(HfConfigTest, ReadsWhatItWrites) {
     EXPECT_EQ(again.use_rope_scaling, config.use_rope_scaling) << model;
     EXPECT_EQ(again.bf16, config.bf16) << model;
     EXPECT_EQ(again.qk_layernorm, config.qk_layernorm) << model;
+    EXPECT_EQ(again.attention_windows(), config.attention_windows()) << model;
     EXPECT_EQ(again.moe.num_experts, config.moe.num_experts) << model;
     EXPECT_EQ(again.moe.router_pre_softmax, config.moe.router_pre_softmax) << model;
     EXPECT_EQ(again.moe.expert_layers(again.num_layers), config.moe.expert_layers(config.num_layers))
@@ -155,6 +179,12 @@ TEST_F(HfConfigTest, NamesModelsThatHuggingFaceDoesNotHave) {
   expect([](GptConfig& c) { c.rotary_percent = 0.5; }, "rotary_percent");
   expect([](GptConfig& c) { c.position_embedding_type = "none"; }, "position_embedding_type");
   expect([](GptConfig& c) { c.qk_layernorm = c.add_qkv_bias = true; }, "add_qkv_bias");
+  expect([](GptConfig& c) { c.window_size = {8, 0}, c.add_bias_linear = true; }, "window_size");
+  expect(
+      [](GptConfig& c) {
+        c.window_size = {8, 0}, c.window_attn_skip_freq = "2";
+      },
+      "window_attn_skip_freq is 2");
   config = read_with("mixtral");
   expect([](GptConfig& c) { c.moe.shared_expert_intermediate_size = 32; }, "moe_shared_expert");
   expect([](GptConfig& c) { c.moe.router_score_function = "sigmoid"; }, "moe_router_score_function");

@@ -20,8 +20,9 @@
 namespace megalith {
 
 /// Those of tests/data/hf.
-inline constexpr std::array kHfModels = {"llama", "llama3_tied", "llama_bias", "mistral", "qwen2",
-                                         "qwen3", "qwen3_moe",   "mixtral",    "gpt2"};
+inline constexpr std::array kHfModels = {"llama",          "llama3_tied", "llama_bias",   "mistral",
+                                         "mistral_window", "qwen2",       "qwen2_window", "qwen3",
+                                         "qwen3_moe",      "mixtral",     "gpt2"};
 
 /// splitmix64(fnv1a64(name) + i), as tools/golden_hf_llama.py draws them.
 inline std::vector<uint64_t> hf_random_words(std::string_view name, int64_t count) {

@@ -68,13 +68,12 @@ Json gpt2_object(const GptConfig& config) {
 }  // namespace
 
 HfArchitecture hf_architecture(const GptConfig& config) {
-  MG_CHECK(config.window_size.empty(),
-           "a Hugging Face model cannot hold this one: window_size must be empty");
   if (config.norm_kind() == NormKind::kRmsNorm) return hf_llama_architecture(config);
   const auto need = [](bool holds, std::string_view what) {
     MG_CHECK(holds, "Hugging Face's gpt2 model cannot hold this one: {}", what);
   };
   need(!config.moe.has_experts(), fmt::format("num_experts is {}, not 0", config.moe.num_experts));
+  need(config.window_size.empty(), "window_size must be empty with normalization LayerNorm");
   need(!config.qk_layernorm, "qk_layernorm must be false with normalization LayerNorm");
   need(config.has_learned_positions(),
        "position_embedding_type must be learned_absolute with normalization LayerNorm");

@@ -12,9 +12,10 @@ namespace megalith {
 
 /// Under which of Hugging Face's names a model's weights are kept.
 enum class HfArchitecture {
-  kLlama,  ///< model_type llama; also mistral, which has no bias
-  kQwen2,  ///< a bias in QKV alone
-  kQwen3,  ///< a norm of each head of Q and K
+  kLlama,
+  kMistral,  ///< Llama without biases, with a sliding window
+  kQwen2,    ///< a bias in QKV alone
+  kQwen3,    ///< a norm of each head of Q and K
   kQwen3Moe,
   kMixtral,
   kGpt2,
@@ -27,8 +28,9 @@ HfArchitecture hf_architecture(const GptConfig& config);
 bool is_hugging_face_directory(const std::filesystem::path& directory);
 
 /// config.json of model_type llama, mistral, mixtral, qwen2, qwen3, qwen3_moe or gpt2; dropout, RoPE with
-/// Llama 3's scaling, head size, biases and tied embeddings are taken over, the vocabulary is not padded.
-/// What this program cannot compute throws Error naming the file, the key, its value and what is allowed.
+/// Llama 3's scaling, head size, sliding windows, biases and tied embeddings are taken over, the vocabulary
+/// is not padded. What this program cannot compute throws Error naming the file, the key, its value and what
+/// is allowed.
 GptConfig read_hf_config(const std::filesystem::path& directory);
 
 /// Token ids that Hugging Face keeps in config.json and we do not; null there when empty.

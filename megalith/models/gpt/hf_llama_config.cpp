@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "megalith/models/gpt/hf_window.h"
+
 namespace megalith {
 namespace {
 
@@ -33,20 +35,6 @@ void read_rope(const HfKeys& keys, GptConfig& config) {
   config.rope_low_frequency_factor = rope.number("low_freq_factor");
   config.rope_high_frequency_factor = rope.number("high_freq_factor");
   config.rope_original_positions = rope.number("original_max_position_embeddings");
-}
-
-/// Every token sees all before it: no window that is shorter than the longest sequence.
-void check_full_attention(const HfKeys& keys, int64_t max_positions, const std::string& type) {
-  const bool uses_window = type == "mistral" || type == "mixtral" || keys.flag("use_sliding_window", false);
-  if (uses_window && keys.has("sliding_window") && keys.count("sliding_window") < max_positions) {
-    keys.refuse("sliding_window",
-                fmt::format("null, or at least max_position_embeddings ({})", max_positions));
-  }
-  if (keys.has("layer_types")) {
-    for (const Json& layer : keys.raw("layer_types")) {
-      if (layer != "full_attention") keys.refuse("layer_types", "full_attention in every layer");
-    }
-  }
 }
 
 /// Qwen3-MoE's layers with experts: every decoder_sparse_step-th but those of mlp_only_layers.
@@ -87,6 +75,8 @@ struct HfModel {
 
 HfModel hf_model(HfArchitecture architecture) {
   switch (architecture) {
+    case HfArchitecture::kMistral:
+      return {"mistral", "MistralForCausalLM"};
     case HfArchitecture::kQwen2:
       return {"qwen2", "Qwen2ForCausalLM"};
     case HfArchitecture::kQwen3:
@@ -104,7 +94,9 @@ HfArchitecture architecture_of(const GptConfig& config) {
   if (config.moe.has_experts())
     return config.qk_layernorm ? HfArchitecture::kQwen3Moe : HfArchitecture::kMixtral;
   if (config.qk_layernorm) return HfArchitecture::kQwen3;
-  return config.add_qkv_bias && !config.add_bias_linear ? HfArchitecture::kQwen2 : HfArchitecture::kLlama;
+  if (config.add_qkv_bias && !config.add_bias_linear) return HfArchitecture::kQwen2;
+  return !config.window_size.empty() && !config.add_bias_linear ? HfArchitecture::kMistral
+                                                                : HfArchitecture::kLlama;
 }
 
 void add_experts(const GptConfig& config, Json& object) {
@@ -115,7 +107,6 @@ void add_experts(const GptConfig& config, Json& object) {
   if (!config.qk_layernorm) {
     object["intermediate_size"] = config.expert_ffn_size();
     object["num_local_experts"] = moe.num_experts;
-    object["sliding_window"] = nullptr;
     return;
   }
   object["num_experts"] = moe.num_experts;
@@ -144,7 +135,7 @@ GptConfig read_hf_llama(const HfKeys& keys, const std::string& type) {
   if (keys.has("head_dim") || type == "qwen3") config.kv_channels = keys.count("head_dim", 128);
   config.vocab_size = keys.count("vocab_size");
   config.max_position_embeddings = keys.count("max_position_embeddings");
-  check_full_attention(keys, config.max_position_embeddings, type);
+  read_hf_window(keys, type, config);
   read_rope(keys, config);
   config.normalization = "RMSNorm";
   config.norm_epsilon = keys.number("rms_norm_eps", 1e-6);
@@ -177,6 +168,8 @@ HfArchitecture hf_llama_architecture(const GptConfig& config) {
   const bool may_have_bias = architecture == HfArchitecture::kLlama || architecture == HfArchitecture::kQwen2;
   need(may_have_bias || !(config.add_bias_linear || config.add_qkv_bias),
        "add_bias_linear and add_qkv_bias must be false with qk_layernorm or experts");
+  const std::string window_problem = hf_window_problem(architecture, config);
+  need(window_problem.empty(), window_problem);
   if (!config.moe.has_experts()) return architecture;
 
   const MoeConfig& moe = config.moe;
@@ -219,9 +212,8 @@ Json hf_llama_object(const GptConfig& config) {
   if (architecture == HfArchitecture::kLlama) {
     object["attention_bias"] = config.add_bias_linear;
     object["mlp_bias"] = config.add_bias_linear;
-  } else if (architecture != HfArchitecture::kMixtral) {
-    object["use_sliding_window"] = false;
   }
+  add_hf_window(architecture, config, object);
   if (config.moe.has_experts()) add_experts(config, object);
   if (config.use_rope_scaling) {
     object["rope_scaling"] = {
