@@ -81,6 +81,10 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
         {.help = "shared weights of a layer are gathered while the layer before computes"});
   f.add("grad_reduce_in_bf16", c.grad_reduce_in_bf16,
         {.help = "gradients travel between data-parallel ranks in bf16 instead of f32"});
+  f.add("ddp_bucket_size", c.ddp_bucket_size,
+        {.help = "with no_shard: gradients are summed over the ranks when at least so many elements of "
+                 "neighbouring layers have come together; 0: layer by layer",
+         .min = 0});
   f.add(
       "reshard_after_forward", c.reshard_after_forward,
       {.help = "with optim_grads_params: weights are gathered again for the backward instead of being kept"});
@@ -124,6 +128,11 @@ void validate(const ParallelConfig& c) {
     throw UsageError(
         "num_distributed_optimizer_instances > 1 needs a data_parallel_sharding_strategy that shares "
         "something: optim, optim_grads or optim_grads_params");
+  if (c.ddp_bucket_size > 0 && c.data_parallel_sharding_strategy != "no_shard")
+    throw UsageError(fmt::format(
+        "ddp_bucket_size {} goes with data_parallel_sharding_strategy no_shard, not with {}: shares are cut "
+        "within a layer, and summed with it",
+        c.ddp_bucket_size, c.data_parallel_sharding_strategy));
   std::array<std::string, 5> expected = {"tp", "cp", "ep", "dp", "pp"};
   std::vector<std::string> given;
   for (size_t begin = 0; begin <= c.rank_order.size();) {

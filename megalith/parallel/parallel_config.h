@@ -31,6 +31,7 @@ struct ParallelConfig {
   bool overlap_grad_reduce = true;   ///< Megatron's default is false; the numbers are the same
   bool overlap_param_gather = true;  ///< likewise
   bool grad_reduce_in_bf16 = false;
+  int64_t ddp_bucket_size = 0;  ///< 0: a unit at a time; Megatron's default is max(40e6, 1e6 ranks)
   bool reshard_after_forward = true;
   std::string rank_order = "tp-cp-ep-dp-pp";
 

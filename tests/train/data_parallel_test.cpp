@@ -116,6 +116,32 @@ TEST_P(Overlap, ChangesNoBit) {
 INSTANTIATE_TEST_SUITE_P(All, Overlap, ::testing::ValuesIn(kStrategies),
                          [](const auto& instance) { return short_name(instance.param); });
 
+// Sums over rank threads go rank by rank, whatever travels together.
+TEST(DataParallel, BucketsChangeNoBit) {
+  MoeConfig moe;
+  moe.num_experts = 4;
+  moe.layer_freq = "2";
+  moe.ffn_hidden_size = 16;
+  const std::vector<LayoutCase> layouts = {
+      {.name = "", .num_ranks = 4},
+      {.name = "", .num_ranks = 2, .is_gpt2 = true},  // tied embeddings
+      {.name = "", .num_ranks = 4, .parallel = {.pipeline_model_parallel_size = 2}, .is_gpt2 = true},
+      {.name = "", .num_ranks = 4, .parallel = {.expert_model_parallel_size = 2}, .moe = moe},
+      {.name = "", .num_ranks = 2, .parallel = {.grad_reduce_in_bf16 = true}},
+      {.name = "", .num_ranks = 2, .parallel = {.overlap_grad_reduce = false}}};
+  for (LayoutCase layout : layouts) {
+    const LayoutRun expected = run_layout(layout, 2);
+    for (const int64_t elements : {1, 5000, 1 << 30}) {
+      SCOPED_TRACE(fmt::format("{}, gpt2 {}, {} elements", layout.parallel.str(), layout.is_gpt2, elements));
+      layout.parallel.ddp_bucket_size = elements;
+      const LayoutRun actual = run_layout(layout, 2);
+      EXPECT_EQ(actual.losses, expected.losses);
+      EXPECT_EQ(actual.grad_norms, expected.grad_norms);
+      EXPECT_EQ(actual.first_gradients, expected.first_gradients);
+    }
+  }
+}
+
 // With one microbatch, every strategy adds the ranks' gradients in the order of the ranks.
 TEST(DataParallel, StrategiesGiveTheSameGradientsBitForBit) {
   LayoutCase layout{.name = "", .num_ranks = 8};

@@ -1,5 +1,7 @@
 #include "megalith/parallel/data/unit_gradients.h"
 
+#include <algorithm>
+
 #include "megalith/ops/elementwise.h"
 
 namespace megalith {
@@ -80,7 +82,7 @@ void UnitGradients::reduce(const ParameterUnit& unit, Sum sum, Exec& exec) {
       if (groups(is_expert).reduce != nullptr)
         send(unit, is_expert, sum, exec);
       else
-        sum_replicas(is_expert, store_->share_of_grad(unit, is_expert), exec);
+        add_to_bucket(unit, is_expert, exec);
     }
   }
 }
@@ -162,6 +164,27 @@ void UnitGradients::sum_replicas(bool is_expert, const Tensor& share, Exec& exec
         {.is_expert = is_expert, .sum = Sum::kLast, .sent = {}, .arrived = sent, .share = share});
 }
 
+// A backward finishes units from the last to the first.
+void UnitGradients::add_to_bucket(const ParameterUnit& unit, bool is_expert, Exec& exec) {
+  if (store_->sharing().is_shared())
+    return sum_replicas(is_expert, store_->share_of_grad(unit, is_expert), exec);
+  FlatRange& bucket = buckets_[is_expert ? 1 : 0];
+  const FlatRange range = range_of(unit, is_expert);
+  if (bucket.size() > 0 && range.end != bucket.begin && range.begin != bucket.end)
+    sum_bucket(is_expert, exec);
+  bucket = bucket.size() == 0
+               ? range
+               : FlatRange{std::min(bucket.begin, range.begin), std::max(bucket.end, range.end)};
+  if (bucket.size() >= mesh_->config().ddp_bucket_size) sum_bucket(is_expert, exec);
+}
+
+void UnitGradients::sum_bucket(bool is_expert, Exec& exec) {
+  FlatRange& bucket = buckets_[is_expert ? 1 : 0];
+  if (bucket.size() > 0)
+    sum_replicas(is_expert, store_->flat_grad().slice(0, bucket.begin, bucket.end), exec);
+  bucket = {};
+}
+
 void UnitGradients::finish(Exec& exec) {
   for (const auto& unit : store_->units()) {
     for (const bool is_expert : kKinds) {
@@ -171,6 +194,7 @@ void UnitGradients::finish(Exec& exec) {
     }
   }
   take_arrivals(exec);
+  for (const bool is_expert : kKinds) sum_bucket(is_expert, exec);
   for (const bool is_expert : kKinds)
     if (groups(is_expert).replicas != nullptr) groups(is_expert).replicas->wait();
   for (const Arrival& arrival : replicated_) put(arrival.arrived, arrival.share, false, exec);

@@ -53,15 +53,18 @@ class UnitGradients {
   void send(const ParameterUnit& unit, bool is_expert, Sum sum, Exec& exec);
   void take_arrivals(Exec& exec);
   void sum_replicas(bool is_expert, const Tensor& share, Exec& exec);
+  void add_to_bucket(const ParameterUnit& unit, bool is_expert, Exec& exec);
+  void sum_bucket(bool is_expert, Exec& exec);
 
   ParameterStore* store_;
   const Mesh* mesh_;
   std::array<ShareGroups, 2>* groups_;
   DType wire_dtype_;
-  std::vector<Tensor> whole_;        // by place: open buffers
-  std::vector<bool> has_sum_;        // by place: the share holds something of this step
-  std::deque<Arrival> arrivals_;     // from the instance
-  std::vector<Arrival> replicated_;  // from the replicas
+  std::array<FlatRange, 2> buckets_;  // of neighbouring units that are summed together; empty: none wait
+  std::vector<Tensor> whole_;         // by place: open buffers
+  std::vector<bool> has_sum_;         // by place: the share holds something of this step
+  std::deque<Arrival> arrivals_;      // from the instance
+  std::vector<Arrival> replicated_;   // from the replicas
 };
 
 }  // namespace megalith
