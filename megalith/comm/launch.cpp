@@ -18,7 +18,7 @@ Launch find_launch(int num_threads) {
   } else if (const std::optional<SocketLaunch> sockets = detect_socket_launch();
              sockets && sockets->size > 1) {
     launch = {.kind = LaunchKind::kSockets,
-              .launcher = fmt::format("WORLD_SIZE={}", sockets->size),
+              .launcher = fmt::format("the launcher ({} ranks meet at {})", sockets->size, sockets->address),
               .num_ranks = sockets->size,
               .process_rank = sockets->rank,
               .local_rank = sockets->local_rank,
@@ -38,7 +38,13 @@ Launch find_launch(int num_threads) {
 void run_launched(const Launch& launch, std::chrono::milliseconds timeout,
                   const std::function<void(const LaunchedRank&)>& body) {
   if (launch.kind == LaunchKind::kMpi)
-    return run_mpi_rank({.timeout = timeout}, [&](Communicator& host) { body({host, launch.local_rank}); });
+    return run_mpi_rank({.timeout = timeout}, [&](Communicator& host) {
+      MG_CHECK(host.size() == launch.num_ranks,
+               "{} says that this is rank {} of {}, MPI sees {}: start with `srun --mpi=pmix`, or set "
+               "MASTER_ADDR and MASTER_PORT",
+               launch.launcher, launch.process_rank, launch.num_ranks, host.size());
+      body({host, launch.local_rank});
+    });
   if (launch.kind == LaunchKind::kSockets)
     return run_socket_rank(launch.sockets, {.timeout = timeout}, [&](Communicator& host) {
       body({host, launch.local_rank});

@@ -16,7 +16,7 @@ namespace megalith {
 enum class LaunchKind {
   kThreads,  ///< all ranks are threads of this process
   kMpi,      ///< each rank is a process that mpirun or srun started
-  kSockets,  ///< each rank is a process that a launcher started with RANK and WORLD_SIZE, as torchrun does
+  kSockets,  ///< each rank is a process that knows its place and MASTER_ADDR from variables, as torchrun's do
 };
 
 /// How the ranks of a run come to be.

@@ -83,9 +83,9 @@ TEST_F(LaunchEnvironment, VariablesOfTorchrunAreALaunch) {
   EXPECT_EQ(find_launch(4).kind, LaunchKind::kThreads);
   set("RANK", "3");
   set("WORLD_SIZE", "8");
-  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("MASTER_PORT is not")));
+  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("rank 3 of 8, MASTER_PORT is not set")));
   set("MASTER_PORT", "29500");
-  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("MASTER_ADDR is not")));
+  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("MASTER_ADDR is not set")));
   set("MASTER_ADDR", "node7");
   set("LOCAL_RANK", "1");
   const Launch launch = find_launch(1);
@@ -98,9 +98,57 @@ TEST_F(LaunchEnvironment, VariablesOfTorchrunAreALaunch) {
   set("TORCHELASTIC_USE_AGENT_STORE", "True");
   EXPECT_EQ(find_launch(1).sockets.port, 29501);
   EXPECT_THAT([] { find_launch(2); },
-              ThrowsMessage<UsageError>(HasSubstr("WORLD_SIZE=8 starts 8 processes")));
+              ThrowsMessage<UsageError>(HasSubstr("8 ranks meet at node7) starts 8 processes")));
   set("MASTER_PORT", "70000");
   EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("MASTER_PORT is 70000")));
+}
+
+TEST_F(LaunchEnvironment, TasksOfSrunMeetAtMasterAddr) {
+  set("SLURM_PROCID", "5");
+  set("SLURM_STEP_NUM_TASKS", "16");
+  set("SLURM_LOCALID", "1");
+  EXPECT_EQ(find_launch(1).kind, LaunchKind::kMpi);
+  set("MASTER_ADDR", "node7");
+  EXPECT_THAT([] { find_launch(1); },
+              ThrowsMessage<Error>(HasSubstr("SLURM_STEP_NUM_TASKS say rank 5 of 16, MASTER_PORT is not")));
+  set("MASTER_PORT", "29500");
+  const Launch launch = find_launch(1);
+  EXPECT_EQ(launch.kind, LaunchKind::kSockets);
+  EXPECT_EQ(launch.num_ranks, 16);
+  EXPECT_EQ(launch.process_rank, 5);
+  EXPECT_EQ(launch.local_rank, 1);
+  // A torchrun in each of the tasks.
+  set("RANK", "43");
+  set("WORLD_SIZE", "128");
+  set("LOCAL_RANK", "3");
+  EXPECT_EQ(find_launch(1).num_ranks, 128);
+  EXPECT_EQ(find_launch(1).process_rank, 43);
+  EXPECT_EQ(find_launch(1).local_rank, 3);
+}
+
+TEST_F(LaunchEnvironment, ContradictionsAreNamed) {
+  set("RANK", "1");
+  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("RANK is set, WORLD_SIZE is not")));
+  ::unsetenv("RANK");
+  set("WORLD_SIZE", "4");
+  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("WORLD_SIZE is set, RANK is not")));
+  set("RANK", "1");
+  set("MASTER_ADDR", "node7");
+  set("MASTER_PORT", "29500");
+  set("LOCAL_RANK", "2");
+  set("LOCAL_WORLD_SIZE", "2");
+  EXPECT_THAT([] { find_launch(1); },
+              ThrowsMessage<Error>(HasSubstr("LOCAL_RANK=2 and LOCAL_WORLD_SIZE=2 contradict")));
+  set("LOCAL_WORLD_SIZE", "8");
+  EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("WORLD_SIZE=4")));
+  set("LOCAL_WORLD_SIZE", "4");
+  EXPECT_EQ(find_launch(1).num_local, 4);
+  set("OMPI_COMM_WORLD_RANK", "1");
+  set("OMPI_COMM_WORLD_SIZE", "2");
+  EXPECT_THAT([] { find_launch(1); },
+              ThrowsMessage<Error>(HasSubstr("rank 1 of 2, RANK and WORLD_SIZE say rank 1 of 4")));
+  set("OMPI_COMM_WORLD_SIZE", "4");
+  EXPECT_EQ(find_launch(1).kind, LaunchKind::kMpi);
 }
 
 TEST_F(LaunchEnvironment, NonsenseIsNamed) {

@@ -1,13 +1,11 @@
-// `mpirun -np N megalith train`, and processes started in other ways: the losses of one rank, one report, and
+// `mpirun -np N megalith train`: the losses of one rank, one report, and
 // errors that name the rank.
 #include <cstdlib>
 #include <filesystem>
-#include <regex>
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "tests/cli/mpi/mpi_run.h"
 
@@ -15,22 +13,6 @@ namespace megalith {
 namespace {
 
 using testing::HasSubstr;
-
-// "steps 1 to 6: loss 5.5 -> 5.1, held-out loss 5.5 -> 5.0", without the speed.
-std::string losses_of(const std::string& out) {
-  std::smatch found;
-  const std::regex summary(
-      "steps [0-9]+ to [0-9]+: loss [0-9.]+ -> [0-9.]+, held-out loss [0-9.]+ -> [0-9.]+");
-  const bool has_one = std::regex_search(out, found, summary);
-  EXPECT_TRUE(has_one) << out;
-  return has_one ? found.str() : "";
-}
-
-int count(const std::string& text, const std::string& part) {
-  int times = 0;
-  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++times;
-  return times;
-}
 
 class MpiTrain : public testing::Test {
  protected:
@@ -63,19 +45,6 @@ TEST_F(MpiTrain, ACheckpointOfProcessesIsLoadedByThreads) {
   std::filesystem::remove_all(folder);
 }
 
-// As torchrun starts them: RANK and WORLD_SIZE, and no MPI.
-TEST_F(MpiTrain, ProcessesWithoutMpiTrainAsOneRankDoes) {
-  const Outcome one = run(kTrain + "--train-iters 6");
-  const std::string variables =
-      "WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(20000 + getpid() % 20000) + " ";
-  const std::string train = kTrain + "--train-iters 6 --tensor-model-parallel-size 2";
-  const Outcome ranks =
-      run("(" + variables + "RANK=1 " + train + " & " + variables + "RANK=0 " + train + "; wait)");
-  EXPECT_EQ(ranks.status, 0) << ranks.out;
-  EXPECT_EQ(losses_of(ranks.out), losses_of(one.out));
-  EXPECT_EQ(count(ranks.out, "steps 1 to 6"), 1);
-}
-
 TEST_F(MpiTrain, DifferentRecipesAreRefused) {
   const Outcome outcome = run(mpirun(1) + kTrain + "--train-iters 6 : -np 1 " + kTrain + "--train-iters 7");
   EXPECT_NE(outcome.status, 0);
@@ -87,6 +56,14 @@ TEST_F(MpiTrain, RankThreadsInProcessesAreRefused) {
   const Outcome outcome = run(mpirun(2) + kTrain + "--train-iters 6 --ranks 2");
   EXPECT_NE(outcome.status, 0);
   EXPECT_THAT(outcome.out, HasSubstr("mpirun starts 2 processes, each of which is one rank"));
+}
+
+// A step whose MPI was not started by srun would be as many runs of one rank.
+TEST_F(MpiTrain, TasksThatMpiDoesNotKnowAreRefused) {
+  const Outcome outcome =
+      run("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2 OMPI_MCA_ess=singleton " + kTrain + "--train-iters 6");
+  EXPECT_NE(outcome.status, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("rank 0 of 2, MPI sees 1: start with `srun --mpi=pmix`"));
 }
 
 TEST_F(MpiTrain, AVariableThatIsNoNumberEndsTheJob) {

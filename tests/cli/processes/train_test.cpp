@@ -1,0 +1,102 @@
+// Processes that know by environment variables alone which ranks they are, as torchrun and srun start them:
+// the losses of one rank, one report, and errors that name the variables.
+#include <cstdlib>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "tests/cli/train_run.h"
+
+namespace megalith {
+namespace {
+
+using testing::HasSubstr;
+
+class ProcessTrain : public testing::Test {
+ protected:
+  void SetUp() override {
+    setenv("OMP_NUM_THREADS", "1", 1);
+    setenv("MASTER_ADDR", "127.0.0.1", 1);
+    next_port();
+  }
+  void TearDown() override {
+    unsetenv("MASTER_ADDR");
+    unsetenv("MASTER_PORT");
+  }
+  void next_port() {
+    setenv("MASTER_PORT", std::to_string(20000 + (getpid() * 8 + num_ports_++) % 20000).c_str(), 1);
+  }
+  static std::string torch_rank(int rank, int size) {
+    const std::string place = std::to_string(rank), all = std::to_string(size);
+    return "RANK=" + place + " WORLD_SIZE=" + all + " LOCAL_RANK=" + place + " LOCAL_WORLD_SIZE=" + all + " ";
+  }
+  static std::string slurm_task(int rank, int size) {
+    return "SLURM_PROCID=" + std::to_string(rank) + " SLURM_STEP_NUM_TASKS=" + std::to_string(size) +
+           " SLURM_NTASKS=" + std::to_string(size) + " SLURM_LOCALID=" + std::to_string(rank) + " ";
+  }
+  /// All ranks in one shell, the first one last; the status is the first one's.
+  template <class Variables>
+  static Outcome run_all(int size, const Variables& variables, const std::string& options) {
+    std::string command = "(";
+    for (int rank = size - 1; rank >= 0; --rank)
+      command += variables(rank, size) + kTrain + options + (rank == 0 ? "; status=$?; wait; " : " & ");
+    return run(command + "exit $status)");
+  }
+
+ private:
+  int num_ports_ = 0;
+};
+
+TEST_F(ProcessTrain, VariablesOfTorchrunTrainAsOneRankDoes) {
+  const Outcome one = run(kTrain + "--train-iters 6");
+  ASSERT_EQ(one.status, 0) << one.out;
+  struct Layout {
+    int size;
+    const char* options;
+  };
+  for (const auto& [size, options] :
+       {Layout{2, "--tensor-model-parallel-size 2"}, Layout{2, "--data-parallel-sharding-strategy optim"},
+        Layout{4, "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 2"}}) {
+    next_port();
+    const Outcome ranks = run_all(size, torch_rank, std::string("--train-iters 6 ") + options);
+    ASSERT_EQ(ranks.status, 0) << options << ranks.out;
+    EXPECT_EQ(losses_of(ranks.out), losses_of(one.out)) << options;  // to the four digits printed
+    EXPECT_EQ(count(ranks.out, "steps 1 to 6"), 1) << "one rank reports";
+  }
+}
+
+TEST_F(ProcessTrain, TasksOfSrunTrainAsOneRankDoes) {
+  const Outcome one = run(kTrain + "--train-iters 4");
+  const Outcome ranks = run_all(3, slurm_task, "--train-iters 4 --global-batch-size 6");
+  const Outcome same = run(kTrain + "--train-iters 4 --global-batch-size 6");
+  ASSERT_EQ(ranks.status, 0) << ranks.out;
+  EXPECT_EQ(losses_of(ranks.out), losses_of(same.out));
+  EXPECT_NE(losses_of(ranks.out), losses_of(one.out));
+}
+
+TEST_F(ProcessTrain, WhatIsMissingOrContradictsIsNamed) {
+  const auto error_of = [](const std::string& variables) {
+    const Outcome outcome = run(variables + kTrain + "--train-iters 1");
+    EXPECT_NE(outcome.status, 0) << variables;
+    return outcome.out;
+  };
+  EXPECT_THAT(error_of("RANK=0 "), HasSubstr("RANK is set, WORLD_SIZE is not"));
+  EXPECT_THAT(error_of("RANK=2 WORLD_SIZE=2 "), HasSubstr("RANK=2 and WORLD_SIZE=2"));
+  EXPECT_THAT(error_of("RANK=0 WORLD_SIZE=2 MASTER_PORT=x "), HasSubstr("MASTER_PORT is 'x'"));
+  unsetenv("MASTER_PORT");
+  EXPECT_THAT(error_of(slurm_task(0, 2)), HasSubstr("MASTER_PORT is not set"));
+}
+
+TEST_F(ProcessTrain, RanksThatContradictEachOtherEndTheRun) {
+  const auto size_of_rank = [](int rank, int size) { return torch_rank(rank, rank == 0 ? size : size + 1); };
+  EXPECT_THAT(run_all(2, size_of_rank, "--train-iters 1").out,
+              HasSubstr("WORLD_SIZE is 3 in rank 1 and 2 in rank 0"));
+  next_port();
+  const auto twice = [](int rank, int size) { return torch_rank(rank == 0 ? 0 : 1, size); };
+  EXPECT_THAT(run_all(3, twice, "--train-iters 1").out, HasSubstr("two processes have RANK=1"));
+}
+
+}  // namespace
+}  // namespace megalith
