@@ -126,7 +126,9 @@ TEST(Activation, LargeValuesStayFiniteAndNanComesThrough) {
   for_each_variant([](DType dtype, Exec& exec) {
     for (const ActivationKind kind : kKinds) {
       if (is_gated(kind)) continue;
-      const Tensor x = tensor_of(exec, {-1000, 1000, -90, 90, 0, -0.0, std::nan("")}, {1, 7}, dtype);
+      // f16 ends at 65504, which a square must not reach.
+      const double large = dtype == DType::kF16 ? 250 : 1000;
+      const Tensor x = tensor_of(exec, {-large, large, -90, 90, 0, -0.0, std::nan("")}, {1, 7}, dtype);
       const Tensor y = poisoned_tensor(exec, {1, 7}, dtype);
       activation(kind, x, y, exec);
       const Tensor ones = tensor_of(exec, std::vector<double>(7, 1), {1, 7}, dtype);
