@@ -89,6 +89,7 @@ Var SelfAttention::attend(Tape& tape, const ForwardContext& context, const Var& 
                                  .scale = 1 / std::sqrt(static_cast<double>(options_.head_dim)),
                                  .window = options_.window,
                                  .first_key = context.first_key,
+                                 .documents = context.documents,
                                  .dropout = context.is_training ? options_.dropout : 0,
                                  .rng = rng};
   if (mesh_->cp().size() == 1) return attention(tape, qkv, options);

@@ -70,6 +70,16 @@ cpu::AttentionProblem checked(const char* op, const AttentionArgs& args) {
   problem.first_key = key_limits(args.first_key, "first_key");
   problem.end_key = key_limits(args.end_key, "end_key");
   MG_CHECK(!args.end_key.defined() || !args.is_causal, "{}: end_key takes the place of is_causal", op);
+  if (args.documents.starts.defined()) {
+    const Tensor& starts = args.documents.starts;
+    MG_CHECK(starts.dtype() == DType::kI32 && starts.rank() == 1 && starts.dim(0) >= 2 &&
+                 starts.is_contiguous() && args.documents.longest >= 1 && args.documents.longest <= q[1],
+             "{}: documents begin at {} {}, the longest has {} of {} tokens; needed: i32 [D + 1]", op,
+             name_of(starts.dtype()), starts.shape().str(), args.documents.longest, q[1]);
+    MG_CHECK(args.first_key.defined() && args.is_causal && keys == q[1] && args.key_gap == 0,
+             "{}: documents go with first_key, a causal mask and a key for each query", op);
+    problem.documents = {starts.data<int32_t>(), starts.dim(0) - 1, args.documents.longest};
+  }
   MG_CHECK(args.key_gap >= 0, "{}: key_gap {}; allowed: from 0", op, args.key_gap);
   problem.key_gap = args.key_gap;
   // One that reaches the first key from the last query is none.

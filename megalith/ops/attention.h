@@ -1,9 +1,18 @@
 #pragma once
-// defines: AttentionArgs, attention, AttentionBackwardArgs, attention_backward
+// defines: PackedDocuments, AttentionArgs, attention, AttentionBackwardArgs, attention_backward
 
 #include "megalith/core/exec.h"
 
 namespace megalith {
+
+/// Documents packed into the rows of a batch, for kernels that work document by document.
+struct PackedDocuments {
+  /// i32 [D + 1]: the first token of each in the B S tokens of all rows, ascending from 0; none crosses a
+  /// row. From the last on the entries are B S, so that tables of one size serve different numbers of
+  /// documents.
+  Tensor starts;
+  int64_t longest = 0;  ///< none has more tokens
+};
 
 /// Scaled dot-product attention in blocks with an online softmax (FlashAttention-2, Dao 2023, algorithm 1):
 /// no S x S buffer. Grouped-query: N query heads share K key/value heads, head n reads head n / (N / K). q,
@@ -22,6 +31,9 @@ struct AttentionArgs {
   /// First key that a query may see, per query: i32 [B, S], or undefined for 0 (documents packed into one row
   /// do not see each other).
   Tensor first_key;
+  /// The same again where every query is a token of a document and sees that document, up to its place; makes
+  /// it faster on a GPU. Undefined starts: not said.
+  PackedDocuments documents = {};
   /// One past the last key that a query may see, where is_causal does not say it: i32 [B, S], at most S_kv.
   Tensor end_key = {};
   /// How many of the S_kv keys there are by now, on the device: i32 [1], or undefined for all. A decode step

@@ -1,6 +1,7 @@
 #include "megalith/train/device_batch.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "megalith/parallel/context/zigzag.h"
@@ -21,6 +22,17 @@ std::vector<int32_t> first_keys(const HostBatch& host) {
     std::fill(first.begin() + begin, first.begin() + host.cu_seqlens[segment + 1], row_offset);
   }
   return first;
+}
+
+// Powers of two, so that few different tables and lengths come to a kernel that prepares for each.
+PackedDocuments packed_documents(const HostBatch& host, Exec& exec) {
+  std::vector<int32_t> starts = host.cu_seqlens;
+  int32_t longest = 1;
+  for (size_t i = 0; i + 1 < starts.size(); ++i) longest = std::max(longest, starts[i + 1] - starts[i]);
+  starts.resize(std::bit_ceil(starts.size() - 1) + 1, starts.back());
+  const auto rounded = static_cast<int64_t>(std::bit_ceil(static_cast<uint32_t>(longest)));
+  return {.starts = exec.from_host(std::span<const int32_t>(starts), {static_cast<int64_t>(starts.size())}),
+          .longest = std::min(rounded, host.seq)};
 }
 
 }  // namespace
@@ -67,8 +79,10 @@ DeviceBatch make_device_batch(const HostBatch& host, LossScaling scaling, int64_
                   .loss_weights = upload(weights, {tokens})};
   batch.context = {.batch = host.batch, .positions = upload(host.position_ids, {tokens})};
   batch.context.packed = packed;
-  if (share.size == 1 && has_packed_rows(host))
+  if (share.size == 1 && has_packed_rows(host)) {
     batch.context.first_key = upload(first_keys(host), {host.batch, host.seq});
+    batch.context.documents = packed_documents(host, exec);
+  }
   return batch;
 }
 

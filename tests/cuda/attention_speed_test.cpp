@@ -130,6 +130,41 @@ TEST_F(CudaAttentionSpeed, Training) {
   }
 }
 
+// Packed documents of one length in rows of 4096: by cuDNN, and by the tiled kernels that know first keys.
+TEST_F(CudaAttentionSpeed, PackedDocuments) {
+  const Case c{8, 4096, 4096, 16, 8, 128, 128};
+  const auto kind = cuda::ElementKind::kBF16;
+  cudaStream_t stream = gpu_->cuda().stream();
+  for (const int length : {4096, 1024, 256, 64}) {
+    Problem p(c, DType::kBF16, *gpu_);
+    std::vector<int32_t> starts, first_keys;
+    for (int token = 0; token <= c.batch * c.queries; token += length) starts.push_back(token);
+    for (int token = 0; token < c.batch * c.queries; ++token)
+      first_keys.push_back(token % c.queries / length * length);
+    const Tensor starts_tensor = gpu_->from_host<int32_t>(starts, {static_cast<int64_t>(starts.size())});
+    const Tensor first = gpu_->from_host<int32_t>(first_keys, {c.batch, c.queries});
+    p.view.first_key = {first.data<int32_t>(), c.queries};
+    const double teraflops = c.teraflops() * length / c.queries;
+    const double tiled = seconds_of(*gpu_, [&] { cuda::launch_attention_tiled(p.view, kind, stream); });
+    const double tiled_backward =
+        seconds_of(*gpu_, [&] { cuda::launch_attention_tiled_backward(p.view, p.gradients, kind, stream); });
+    std::printf("documents of %d: tiled forward %.3f ms, backward %.3f ms", length, tiled * 1e3,
+                tiled_backward * 1e3);
+    for (const int longest : {length, c.queries}) {
+      cuda::AttentionView view = p.view;
+      view.documents = {starts_tensor.data<int32_t>(), static_cast<int>(starts.size()) - 1, longest};
+      const cuda::CudnnAttention cudnn{DType::kBF16, view};
+      const double forward = seconds_of(*gpu_, [&] { cuda::attention_cudnn(cudnn, *gpu_); });
+      const double backward = seconds_of(
+          *gpu_, [&] { cuda::attention_cudnn_backward(cudnn, p.gradients, cuda::SumOrder::kAny, *gpu_); });
+      std::printf("; cudnn up to %d: forward %.3f ms %.0f TFLOP/s, backward %.3f ms %.0f TFLOP/s", longest,
+                  forward * 1e3, teraflops / forward, backward * 1e3, 2.5 * teraflops / backward);
+    }
+    std::printf(", scratch %.2f GiB\n", static_cast<double>(gpu_->scratch().high_water_bytes()) / 0x1p30);
+    std::fflush(stdout);
+  }
+}
+
 // What a call costs the host while the device has other work.
 TEST_F(CudaAttentionSpeed, HostTimeOfACall) {
   constexpr int kCalls = 200;

@@ -34,6 +34,19 @@ TEST(AttentionChoice, TensorCoresForHalfTypes) {
   }
 }
 
+TEST(AttentionChoice, CudnnTakesDocumentsNotOtherLimits) {
+  const auto documents = [](AttentionDesc& d) { d.has_key_limits = d.has_documents = true; };
+  EXPECT_EQ(chosen(documents), AttentionKernel::kCudnn);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.is_backward = true; }), AttentionKernel::kCudnn);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.has_window = true; }), AttentionKernel::kCudnn);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.head_dim = 40; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.head_dim = 256; }), AttentionKernel::kCudnn);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.head_dim = 192, d.is_backward = true; }),
+            AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.has_dropout = true; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.dtype = DType::kF32; }), AttentionKernel::kTiled);
+}
+
 TEST(AttentionChoice, TiledWhereCudnnDoesNotCompute) {
   EXPECT_EQ(chosen([](AttentionDesc& d) { d.dtype = DType::kF32; }), AttentionKernel::kTiled);
   EXPECT_EQ(chosen([](AttentionDesc& d) { d.has_dropout = true; }), AttentionKernel::kTiled);

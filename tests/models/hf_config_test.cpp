@@ -95,10 +95,10 @@ TEST_F(HfConfigTest, WindowsCountTheTokenItself) {
   const auto windows = [&](const char* model, const Json& changes) {
     return read_with(model, changes).attention_windows();
   };
-  EXPECT_EQ(windows("mistral_window", {}), (Windows{6, 6}));
+  EXPECT_EQ(windows("mistral_window", Json::object()), (Windows{6, 6}));
   EXPECT_EQ(windows("mistral", {{"sliding_window", 64}}), Windows{63});
   EXPECT_EQ(windows("mixtral", {{"sliding_window", 64}}), (Windows{63, 63}));
-  EXPECT_EQ(windows("qwen2_window", {}), (Windows{-1, 4}));
+  EXPECT_EQ(windows("qwen2_window", Json::object()), (Windows{-1, 4}));
   EXPECT_EQ(windows("qwen2_window", {{"layer_types", nullptr}}), (Windows{-1, 4}));
   EXPECT_EQ(windows("qwen2_window", {{"layer_types", nullptr}, {"max_window_layers", 0}}), (Windows{4, 4}));
   EXPECT_EQ(windows("qwen2_window", {{"layer_types", nullptr}, {"max_window_layers", nullptr}}),

@@ -25,6 +25,7 @@ AttentionArgs make_args(const Tensor& qkv, const AttentionOptions& options, cons
           .scale = options.scale,
           .window = options.window,
           .first_key = options.first_key,
+          .documents = options.documents,
           .dropout = options.dropout,
           .rng = options.rng,
           .out = out.view(out_shape),

@@ -2,6 +2,7 @@
 // defines: AttentionOptions, attention
 
 #include "megalith/autograd/tape.h"
+#include "megalith/ops/attention.h"
 
 namespace megalith {
 
@@ -11,8 +12,9 @@ struct AttentionOptions {
   int64_t num_query_groups = 1;  ///< K: key/value heads
   int64_t head_dim = 0;          ///< D
   double scale = 1;
-  int64_t window = -1;  ///< keys before a query that it sees; -1: all (ops/attention.h)
-  Tensor first_key;     // [B, S] i32 or undefined: first key of the query's document
+  int64_t window = -1;             ///< keys before a query that it sees; -1: all (ops/attention.h)
+  Tensor first_key;                // [B, S] i32 or undefined: first key of the query's document
+  PackedDocuments documents = {};  ///< what first_key says, by document; or nothing
   double dropout = 0;
   RngKey rng;
 };

@@ -1,6 +1,6 @@
 #pragma once
-// defines: HeadRows, KeyLimits, AttentionProblem, AttentionGradients, attention, attention_backward; the
-// block sizes of the kernels
+// defines: HeadRows, KeyLimits, DocumentStarts, AttentionProblem, AttentionGradients, attention,
+// attention_backward; the block sizes of the kernels
 
 #include "megalith/core/dtype.h"
 #include "megalith/kernels/cpu/isa_dispatch.h"
@@ -24,6 +24,12 @@ struct KeyLimits {
   int64_t batch_stride = 0;
 };
 
+/// ops/attention.h: PackedDocuments.
+struct DocumentStarts {
+  const int32_t* data = nullptr;  // [count + 1]
+  int64_t count = 0, longest = 0;
+};
+
 /// See ops/attention.h. Query i stands at key position i + keys - queries + key_gap.
 struct AttentionProblem {
   DType dtype;
@@ -33,7 +39,8 @@ struct AttentionProblem {
   HeadRows q, k, v, out;
   void* lse = nullptr;  // [batch, heads, queries] of accumulate_t, or null
   KeyLimits first_key, end_key;
-  int64_t window = -1;  // -1: none
+  DocumentStarts documents;  // for the GPU; first_key says as much
+  int64_t window = -1;       // -1: none
   int64_t key_gap = 0;
   const int32_t* num_keys = nullptr;  // for the GPU: [1] there, at most keys; or null
   /// A weight is kept where the upper 24 bits of its random word reach the threshold. The word of (b, n, i,

@@ -18,6 +18,7 @@ struct AttentionDesc {
   bool has_window = false;
   bool has_key_gap = false;     ///< the queries are not at the end of the keys
   bool has_key_limits = false;  ///< each query has its own first or last key
+  bool has_documents = false;   ///< and these limits are packed documents that cuDNN can be told about
   bool has_num_keys = false;
   bool has_dropout = false;
   bool is_backward = false;
@@ -28,7 +29,10 @@ struct AttentionDesc {
     return fmt::format("{} {} B {} S {} of {} N {} of {} D {}{}{}{}{}{}{}",
                        is_backward ? "backward" : "forward", name_of(dtype), batch, queries, keys, heads,
                        kv_heads, head_dim, is_causal ? " causal" : "", has_window ? " window" : "",
-                       has_key_gap ? " gap" : "", has_key_limits ? " documents" : "",
+                       has_key_gap ? " gap" : "",
+                       has_documents    ? " documents"
+                       : has_key_limits ? " limits"
+                                        : "",
                        has_dropout ? " dropout" : "", is_aligned ? "" : " unaligned");
   }
 };
@@ -47,6 +51,8 @@ struct AttentionChoice {
 
 constexpr int64_t kMaxDecodeQueries = 8;
 constexpr int64_t kMaxAttentionHeadDim = 256;
+constexpr int64_t kDocumentHeadDimMultiple = 16;
+constexpr int64_t kMaxDocumentBackwardHeadDim = 128;
 
 /// cuDNN on the tensor cores where it computes what is asked; decode where reading the keys is all the work;
 /// else the tiled kernels. Throws Error for what no kernel takes.
@@ -61,7 +67,12 @@ inline AttentionChoice choose_attention_kernel(const AttentionDesc& desc) {
     return {AttentionKernel::kDecode, "few queries: reading the keys is all the work"};
   if (!is_half) return {AttentionKernel::kTiled, "f32 throughout"};
   if (desc.has_dropout) return {AttentionKernel::kTiled, "dropout draws our own random words"};
-  if (desc.has_key_limits) return {AttentionKernel::kTiled, "the visible keys differ from query to query"};
+  if (desc.has_documents && desc.head_dim % kDocumentHeadDimMultiple != 0)
+    return {AttentionKernel::kTiled, "cuDNN's memory for documents would grow with the longest"};
+  if (desc.has_documents && desc.is_backward && desc.head_dim > kMaxDocumentBackwardHeadDim)
+    return {AttentionKernel::kTiled, "cuDNN 9.14's gradients of documents with wider heads are wrong"};
+  if (desc.has_key_limits && !desc.has_documents)
+    return {AttentionKernel::kTiled, "the visible keys differ from query to query"};
   if (desc.has_key_gap && (desc.is_causal || desc.has_window))
     return {AttentionKernel::kTiled, "keys between these and the queries are elsewhere"};
   if (desc.has_window && !desc.is_causal)

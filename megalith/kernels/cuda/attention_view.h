@@ -1,6 +1,6 @@
 #pragma once
-// defines: cuda::HeadView, cuda::KeyLimitView, cuda::AttentionView, cuda::AttentionGradientView,
-// cuda::ElementKind Plain data that host code and device code both read.
+// defines: cuda::HeadView, cuda::KeyLimitView, cuda::DocumentView, cuda::AttentionView,
+// cuda::AttentionGradientView, cuda::ElementKind Plain data that host code and device code both read.
 
 #include <cstdint>
 
@@ -21,6 +21,12 @@ struct KeyLimitView {
   int64_t batch_stride = 0;
 };
 
+/// The documents that first_key describes, [count + 1] first tokens, or nothing.
+struct DocumentView {
+  const int32_t* starts = nullptr;
+  int count = 0, longest = 0;
+};
+
 /// ops/attention.h for the kernels. Query i stands at key position i + keys - queries + key_gap.
 struct AttentionView {
   int batch = 0, queries = 0, keys = 0, heads = 0, kv_heads = 0, head_dim = 0;
@@ -31,6 +37,7 @@ struct AttentionView {
   HeadView q, k, v, out;
   float* lse = nullptr;  // [batch, heads, queries] or null
   KeyLimitView first_key, end_key;
+  DocumentView documents;
   int window = -1;  // -1: none
   int key_gap = 0;
   const int32_t* num_keys = nullptr;  // [1], at most keys, or null: as many as keys

@@ -12,7 +12,9 @@
 #include <cudnn_frontend.h>
 
 #include "megalith/base/math.h"
+#include "megalith/core/cuda/check.h"
 #include "megalith/core/exec.h"
+#include "megalith/kernels/cuda/document_tables.h"
 
 namespace megalith::cuda {
 namespace {
@@ -23,7 +25,8 @@ using TensorNode = std::shared_ptr<fe::graph::Tensor_attributes>;
 // What the dP buffer of one call in repeatable order may take; batches beyond it are split.
 constexpr int64_t kMaxScoreBytes = int64_t{1} << 30;
 
-enum TensorId : int64_t { kQ = 1, kK, kV, kOut, kLse, kDOut, kDQ, kDK, kDV };
+enum TensorId : int64_t { kQ = 1, kK, kV, kOut, kLse, kDOut, kDQ, kDK, kDV, kQueryLengths, kKeyLengths };
+constexpr int64_t kOffsets = 100;  // + TensorId: where the tensor's documents begin
 
 void check_cudnn(cudnnStatus_t status, const char* what) {
   MG_CHECK(status == CUDNN_STATUS_SUCCESS, "cuDNN: {} failed: {}", what, cudnnGetErrorString(status));
@@ -69,11 +72,27 @@ int value_dim(const CudnnAttention& p) {
 
 std::string describe(const CudnnAttention& p, const char* direction) {
   const AttentionView& a = p.view;
-  return fmt::format("attention {} {} [B {}, S {} of {}, N {} of {}, D {}/{}]{}{}", direction,
+  return fmt::format("attention {} {} [B {}, S {} of {}, N {} of {}, D {}/{}]{}{}{}", direction,
                      name_of(p.dtype), a.batch, a.queries, a.keys, a.heads, a.kv_heads, a.head_dim,
                      value_dim(p), a.is_causal ? " causal" : "",
-                     a.window >= 0 ? fmt::format(" window {}", a.window) : "");
+                     a.window >= 0 ? fmt::format(" window {}", a.window) : "",
+                     a.documents.starts != nullptr
+                         ? fmt::format(" documents {} up to {}", a.documents.count, a.documents.longest)
+                         : "");
 }
+
+bool is_packed(const AttentionView& a) {
+  return a.documents.starts != nullptr;
+}
+
+// What cuDNN takes as the sequences of the batch: rows, or the documents in them.
+struct Sequences {
+  explicit Sequences(const AttentionView& a)
+      : count(is_packed(a) ? a.documents.count : a.batch),
+        queries(is_packed(a) ? a.documents.longest : a.queries),
+        keys(is_packed(a) ? a.documents.longest : a.keys) {}
+  int64_t count, queries, keys;
+};
 
 // What the plan depends on: all but the addresses.
 std::vector<int64_t> key_of(const CudnnAttention& p, int64_t kind, std::initializer_list<HeadView> tensors) {
@@ -89,6 +108,8 @@ std::vector<int64_t> key_of(const CudnnAttention& p, int64_t kind, std::initiali
                            value_dim(p),
                            a.is_causal ? 1 : 0,
                            a.window,
+                           a.documents.count,
+                           a.documents.longest,
                            a.lse != nullptr ? 1 : 0,
                            std::bit_cast<int32_t>(a.scale)};
   for (const HeadView& view : tensors)
@@ -96,34 +117,54 @@ std::vector<int64_t> key_of(const CudnnAttention& p, int64_t kind, std::initiali
   return key;
 }
 
-// A [B, S, N, D] window in cuDNN's order of dimensions, [B, N, S, D].
-TensorNode heads_tensor(fe::graph::Graph& graph, TensorId id, const char* name, const HeadView& view,
-                        std::vector<int64_t> dims) {
+TensorNode numbers(fe::graph::Graph& graph, int64_t id, int64_t count) {
   return graph.tensor(fe::graph::Tensor_attributes()
-                          .set_name(name)
                           .set_uid(id)
-                          .set_dim(std::move(dims))
-                          .set_stride({view.batch_stride, view.head_stride, view.token_stride, 1}));
+                          .set_dim({count, 1, 1, 1})
+                          .set_stride({1, 1, 1, 1})
+                          .set_data_type(fe::DataType_t::INT32));
 }
 
-void set_output(const TensorNode& tensor, TensorId id, const HeadView& view, std::vector<int64_t> dims) {
-  tensor->set_output(true)
-      .set_uid(id)
-      .set_dim(std::move(dims))
-      .set_stride({view.batch_stride, view.head_stride, view.token_stride, 1});
+void set_places(fe::graph::Graph& graph, fe::graph::Tensor_attributes& tensor, TensorId id,
+                const AttentionView& a) {
+  tensor.set_uid(id);
+  if (is_packed(a)) tensor.set_ragged_offset(numbers(graph, kOffsets + id, a.documents.count + 1));
 }
 
-void set_lse_layout(fe::graph::Tensor_attributes& tensor, const AttentionView& a) {
-  const int64_t heads = a.heads, queries = a.queries;
-  tensor.set_uid(kLse)
-      .set_dim({a.batch, heads, queries, 1})
-      .set_stride({heads * queries, queries, 1, 1})
-      .set_data_type(fe::DataType_t::FLOAT);
+// A [B, S, N, D] window in cuDNN's order of dimensions, [B, N, S, D].
+void set_heads(fe::graph::Graph& graph, fe::graph::Tensor_attributes& tensor, TensorId id,
+               const AttentionView& a, const HeadView& view, const std::vector<int64_t>& dims) {
+  const int64_t batch_stride = is_packed(a) ? a.documents.longest * view.token_stride : view.batch_stride;
+  tensor.set_dim(dims).set_stride({batch_stride, view.head_stride, view.token_stride, 1});
+  set_places(graph, tensor, id, a);
+}
+
+TensorNode heads_tensor(fe::graph::Graph& graph, TensorId id, const char* name, const AttentionView& a,
+                        const HeadView& view, const std::vector<int64_t>& dims) {
+  fe::graph::Tensor_attributes tensor;
+  set_heads(graph, tensor.set_name(name), id, a, view, dims);
+  return graph.tensor(tensor);
+}
+
+// Of packed documents [token, head].
+void set_lse_layout(fe::graph::Graph& graph, fe::graph::Tensor_attributes& tensor, const AttentionView& a) {
+  const Sequences sequences(a);
+  const int64_t heads = a.heads, queries = sequences.queries;
+  tensor.set_dim({sequences.count, heads, queries, 1}).set_data_type(fe::DataType_t::FLOAT);
+  if (is_packed(a))
+    tensor.set_stride({heads * queries, 1, heads, 1});
+  else
+    tensor.set_stride({heads * queries, queries, 1, 1});
+  set_places(graph, tensor, kLse, a);
 }
 
 template <class Attributes>
-void set_options(Attributes& attributes, const AttentionView& a) {
+void set_options(fe::graph::Graph& graph, Attributes& attributes, const AttentionView& a) {
   attributes.set_attn_scale(a.scale);
+  if (is_packed(a))
+    attributes.set_padding_mask(true)
+        .set_seq_len_q(numbers(graph, kQueryLengths, a.documents.count))
+        .set_seq_len_kv(numbers(graph, kKeyLengths, a.documents.count));
   if (!a.is_causal) return;
   attributes.set_diagonal_alignment(a.keys == a.queries ? fe::DiagonalAlignment_t::TOP_LEFT
                                                         : fe::DiagonalAlignment_t::BOTTOM_RIGHT);
@@ -150,11 +191,13 @@ void finish_plan(Plan& plan, cudnnHandle_t handle, const std::string& what) {
 }
 
 struct Dims {
-  explicit Dims(const CudnnAttention& p)
-      : q{p.view.batch, p.view.heads, p.view.queries, p.view.head_dim},
-        k{p.view.batch, p.view.kv_heads, p.view.keys, p.view.head_dim},
-        v{p.view.batch, p.view.kv_heads, p.view.keys, value_dim(p)},
-        out{p.view.batch, p.view.heads, p.view.queries, value_dim(p)} {}
+  explicit Dims(const CudnnAttention& p) {
+    const Sequences s(p.view);
+    q = {s.count, p.view.heads, s.queries, p.view.head_dim};
+    k = {s.count, p.view.kv_heads, s.keys, p.view.head_dim};
+    v = {s.count, p.view.kv_heads, s.keys, value_dim(p)};
+    out = {s.count, p.view.heads, s.queries, value_dim(p)};
+  }
   std::vector<int64_t> q, k, v, out;
 };
 
@@ -163,14 +206,14 @@ void build_forward(Plan& plan, const CudnnAttention& p, cudnnHandle_t handle) {
   const Dims dims(p);
   fe::graph::Graph& graph = plan.graph;
   set_types(graph, p.dtype);
-  const TensorNode q = heads_tensor(graph, kQ, "q", a.q, dims.q);
-  const TensorNode k = heads_tensor(graph, kK, "k", a.k, dims.k);
-  const TensorNode v = heads_tensor(graph, kV, "v", a.v, dims.v);
+  const TensorNode q = heads_tensor(graph, kQ, "q", a, a.q, dims.q);
+  const TensorNode k = heads_tensor(graph, kK, "k", a, a.k, dims.k);
+  const TensorNode v = heads_tensor(graph, kV, "v", a, a.v, dims.v);
   auto options = fe::graph::SDPA_attributes().set_name("attention").set_generate_stats(a.lse != nullptr);
-  set_options(options, a);
+  set_options(graph, options, a);
   auto [out, lse] = graph.sdpa(q, k, v, options);
-  set_output(out, kOut, a.out, dims.out);
-  if (a.lse != nullptr) set_lse_layout(lse->set_output(true), a);
+  set_heads(graph, out->set_output(true), kOut, a, a.out, dims.out);
+  if (a.lse != nullptr) set_lse_layout(graph, lse->set_output(true), a);
   finish_plan(plan, handle, describe(p, "forward"));
 }
 
@@ -180,26 +223,74 @@ void build_backward(Plan& plan, const CudnnAttention& p, const AttentionGradient
   const Dims dims(p);
   fe::graph::Graph& graph = plan.graph;
   set_types(graph, p.dtype);
-  const TensorNode q = heads_tensor(graph, kQ, "q", a.q, dims.q);
-  const TensorNode k = heads_tensor(graph, kK, "k", a.k, dims.k);
-  const TensorNode v = heads_tensor(graph, kV, "v", a.v, dims.v);
-  const TensorNode out = heads_tensor(graph, kOut, "out", a.out, dims.out);
-  const TensorNode d_out = heads_tensor(graph, kDOut, "d_out", g.d_out, dims.out);
+  const TensorNode q = heads_tensor(graph, kQ, "q", a, a.q, dims.q);
+  const TensorNode k = heads_tensor(graph, kK, "k", a, a.k, dims.k);
+  const TensorNode v = heads_tensor(graph, kV, "v", a, a.v, dims.v);
+  const TensorNode out = heads_tensor(graph, kOut, "out", a, a.out, dims.out);
+  const TensorNode d_out = heads_tensor(graph, kDOut, "d_out", a, g.d_out, dims.out);
   fe::graph::Tensor_attributes lse_layout;
-  set_lse_layout(lse_layout.set_name("lse"), a);
+  set_lse_layout(graph, lse_layout.set_name("lse"), a);
   const TensorNode lse = graph.tensor(lse_layout);
   auto options = fe::graph::SDPA_backward_attributes()
                      .set_name("attention backward")
                      .set_deterministic_algorithm(order == SumOrder::kRepeatable);
-  set_options(options, a);
+  set_options(graph, options, a);
+  // Working memory for as many tokens as there are, not for the longest document times their number.
+  const int64_t tokens = int64_t{a.batch} * a.queries;
+  if (is_packed(a)) options.set_max_total_seq_len_q(tokens).set_max_total_seq_len_kv(tokens);
   auto [d_q, d_k, d_v] = graph.sdpa_backward(q, k, v, out, d_out, lse, options);
-  set_output(d_q, kDQ, g.d_q, dims.q);
-  set_output(d_k, kDK, g.d_k, dims.k);
-  set_output(d_v, kDV, g.d_v, dims.v);
+  set_heads(graph, d_q->set_output(true), kDQ, a, g.d_q, dims.q);
+  set_heads(graph, d_k->set_output(true), kDK, a, g.d_k, dims.k);
+  set_heads(graph, d_v->set_output(true), kDV, a, g.d_v, dims.v);
   finish_plan(plan, handle, describe(p, "backward"));
 }
 
-void run(const Plan& plan, cudnnHandle_t handle, std::unordered_map<int64_t, void*> addresses, Exec& exec) {
+using Addresses = std::unordered_map<int64_t, void*>;
+
+// The tables of packed documents, and an lse by token in the place of the caller's.
+class DocumentMemory {
+ public:
+  DocumentMemory(const AttentionView& a, const std::vector<std::pair<TensorId, HeadView>>& tensors,
+                 Addresses& addresses, Exec& exec)
+      : view_(a), frame_(exec.scratch()), stream_(exec.cuda().stream()) {
+    if (!is_packed(a)) return;
+    constexpr int kAlignment = 64;
+    const int count = a.documents.count, stride = round_up(count + 1, kAlignment);
+    const auto num_tensors = static_cast<int>(tensors.size()) + 1;
+    auto* numbers = frame_.take<int32_t>(int64_t{stride} * (num_tensors + 1), "document tables");
+    DocumentTables tables{.starts = a.documents.starts,
+                          .count = count,
+                          .num_tensors = num_tensors,
+                          .lengths = numbers,
+                          .offsets = numbers + stride,
+                          .offsets_stride = stride};
+    auto add = [&, next = 0](TensorId id, int64_t token_stride) mutable {
+      tables.token_strides[next] = token_stride;
+      addresses[kOffsets + id] = tables.offsets + int64_t{stride} * next++;
+    };
+    for (const auto& [id, view] : tensors) add(id, view.token_stride);
+    add(kLse, a.heads);
+    addresses[kQueryLengths] = addresses[kKeyLengths] = numbers;
+    MG_CUDA_CHECK(launch_document_tables(tables, stream_));
+    if (a.lse == nullptr) return;
+    by_token_ = frame_.take<float>(int64_t{a.batch} * a.heads * a.queries, "lse by token");
+    addresses[kLse] = by_token_;
+  }
+  void turn_lse(TurnLse direction) {
+    if (by_token_ == nullptr) return;
+    const bool is_back = direction == TurnLse::kFromTokens;
+    MG_CUDA_CHECK(launch_turn_lse(direction, {view_.batch, view_.heads, view_.queries},
+                                  is_back ? by_token_ : view_.lse, is_back ? view_.lse : by_token_, stream_));
+  }
+
+ private:
+  const AttentionView& view_;
+  ScratchFrame frame_;
+  cudaStream_t stream_;
+  float* by_token_ = nullptr;
+};
+
+void run(const Plan& plan, cudnnHandle_t handle, Addresses addresses, Exec& exec) {
   ScratchFrame frame(exec.scratch());
   void* workspace = frame.take<std::byte>(plan.workspace_bytes, "cudnn attention");
   check_cudnn(cudnnSetStream(handle, exec.cuda().stream()), "cudnnSetStream");
@@ -227,17 +318,19 @@ void attention_cudnn(const CudnnAttention& problem, Exec& exec) {
   Plans& plans = exec.slots().get<Plans>();
   const Plan& plan = plans.find_or_build(key_of(problem, 0, {a.q, a.k, a.v, a.out}),
                                          [&](Plan& fresh) { build_forward(fresh, problem, plans.handle()); });
-  std::unordered_map<int64_t, void*> addresses{
-      {kQ, a.q.data}, {kK, a.k.data}, {kV, a.v.data}, {kOut, a.out.data}};
+  Addresses addresses{{kQ, a.q.data}, {kK, a.k.data}, {kV, a.v.data}, {kOut, a.out.data}};
   if (a.lse != nullptr) addresses[kLse] = a.lse;
+  DocumentMemory documents(a, {{kQ, a.q}, {kK, a.k}, {kV, a.v}, {kOut, a.out}}, addresses, exec);
   run(plan, plans.handle(), std::move(addresses), exec);
+  documents.turn_lse(TurnLse::kFromTokens);
 }
 
 void attention_cudnn_backward(const CudnnAttention& problem, const AttentionGradientView& g, SumOrder order,
                               Exec& exec) {
   CudnnAttention part = problem;
   AttentionView& a = part.view;
-  if (order == SumOrder::kRepeatable) a.batch = batch_at_once(problem.view);
+  // The tables of documents count from the first row.
+  if (order == SumOrder::kRepeatable && !is_packed(a)) a.batch = batch_at_once(problem.view);
   Plans& plans = exec.slots().get<Plans>();
   const std::vector<int64_t> key = key_of(part, order == SumOrder::kRepeatable ? 2 : 1,
                                           {a.q, a.k, a.v, a.out, g.d_out, g.d_q, g.d_k, g.d_v});
@@ -245,17 +338,27 @@ void attention_cudnn_backward(const CudnnAttention& problem, const AttentionGrad
       plans.find_or_build(key, [&](Plan& fresh) { build_backward(fresh, part, g, order, plans.handle()); });
   for (int b = 0; b < problem.view.batch; b += a.batch) {
     const auto at = [&](const HeadView& view) { return batch_of(view, b, problem.dtype); };
-    run(plan, plans.handle(),
-        {{kQ, at(a.q)},
-         {kK, at(a.k)},
-         {kV, at(a.v)},
-         {kOut, at(a.out)},
-         {kLse, a.lse + static_cast<int64_t>(b) * a.heads * a.queries},
-         {kDOut, at(g.d_out)},
-         {kDQ, at(g.d_q)},
-         {kDK, at(g.d_k)},
-         {kDV, at(g.d_v)}},
-        exec);
+    Addresses addresses{{kQ, at(a.q)},
+                        {kK, at(a.k)},
+                        {kV, at(a.v)},
+                        {kOut, at(a.out)},
+                        {kLse, a.lse + static_cast<int64_t>(b) * a.heads * a.queries},
+                        {kDOut, at(g.d_out)},
+                        {kDQ, at(g.d_q)},
+                        {kDK, at(g.d_k)},
+                        {kDV, at(g.d_v)}};
+    DocumentMemory documents(a,
+                             {{kQ, a.q},
+                              {kK, a.k},
+                              {kV, a.v},
+                              {kOut, a.out},
+                              {kDOut, g.d_out},
+                              {kDQ, g.d_q},
+                              {kDK, g.d_k},
+                              {kDV, g.d_v}},
+                             addresses, exec);
+    documents.turn_lse(TurnLse::kToTokens);
+    run(plan, plans.handle(), std::move(addresses), exec);
   }
 }
 

@@ -15,10 +15,11 @@ namespace megalith::cuda {
 /// scores and its traffic. kAny: d_q is summed by atomic additions.
 enum class SumOrder : uint8_t { kRepeatable, kAny };
 
-/// Attention of bf16 or f16 by cuDNN's graph interface, on the tensor cores. Takes no first_key, no
-/// end_key, no key_gap under a mask and no dropout. One plan is built for each combination of shapes, strides
-/// and options, at its first use (tens of milliseconds), and kept with the Exec; working memory comes from
-/// its scratch. Throws Error with cuDNN's own words where the installed version does not take the problem.
+/// Attention of bf16 or f16 by cuDNN's graph interface, on the tensor cores. Takes no first_key but that of
+/// `documents` (then rows stand behind each other in every tensor), no end_key, no key_gap under a mask and
+/// no dropout. One plan is built for each combination of shapes, strides and options, at its first use (tens
+/// of milliseconds), and kept with the Exec; working memory comes from its scratch. Throws Error with cuDNN's
+/// own words where the installed version does not take the problem.
 struct CudnnAttention {
   DType dtype = DType::kBF16;
   AttentionView view;
