@@ -85,6 +85,10 @@ void examine_gpu(const CudaLimits& limits, const std::string& device, bool lists
     if (code.refusals.empty() && !code.kernels.empty())
       report.good("kernels", fmt::format("{} for sm_{}; the largest takes {} KiB of shared memory",
                                          code.kernels.size(), code.kernels[0].arch, shared / 1024));
+    if (!code.idle.empty())
+      report.absent("kernels", fmt::format("{} use instructions of Hopper (sm_90) alone and are replaced by "
+                                           "others on sm_{}: {}",
+                                           code.idle.size(), limits.arch, fmt::join(code.idle, ", ")));
     if (!lists_kernels) return;
     for (const cuda::KernelNeeds& kernel : code.kernels)
       std::printf("  sm_%d  %3d registers  %4d threads  %6.1f KiB  %s\n", kernel.arch, kernel.registers,

@@ -86,6 +86,11 @@ int64_t launched_shared_bytes(const std::string& name) {
   return 0;
 }
 
+// Compiled to nothing for other architectures; limits().arch decides where they are launched.
+bool needs_hopper(const std::string& name) {
+  return name.starts_with("product_kernel<") || name.find("WarpgroupTile<") != std::string::npos;
+}
+
 void inspect_kernel(cudaKernel_t kernel, const CudaLimits& limits, DeviceCode& result) {
   const void* function = reinterpret_cast<const void*>(kernel);
   const char* mangled = "?";
@@ -96,6 +101,11 @@ void inspect_kernel(cudaKernel_t kernel, const CudaLimits& limits, DeviceCode& r
   if (error != cudaSuccess) {
     cudaGetLastError();
     result.refusals.push_back(fmt::format("kernel {}: {}", name, cudaGetErrorString(error)));
+    return;
+  }
+  constexpr int kHopper = 90;
+  if (limits.arch != kHopper && needs_hopper(name)) {
+    result.idle.push_back(name);
     return;
   }
   const KernelNeeds needs{.name = name,

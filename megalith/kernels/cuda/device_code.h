@@ -19,6 +19,7 @@ struct KernelNeeds {
 
 struct DeviceCode {
   std::vector<KernelNeeds> kernels;
+  std::vector<std::string> idle;      ///< kernels of Hopper's instructions alone, on another GPU: others work
   std::vector<std::string> refusals;  ///< what cannot run on the device, and why; empty: all can
 };
 
