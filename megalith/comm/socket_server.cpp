@@ -89,10 +89,12 @@ void SocketServer::handle(Client& client, SocketMessage& message) {
       wrong = fmt::format("two processes have RANK={}", message.rank);
     if (!wrong.empty()) {
       client.stream->send({.kind = Kind::kAbort, .rank = message.rank, .call = wrong});
+      ++num_gone_;  // nobody waits for the rank that it would have been
       return fail_all(message.rank, wrong);
     }
     client.rank = message.rank;
     ranks_[message.rank] = &client;
+    if (failure_) client.stream->send(*failure_);
     return;
   }
   switch (message.kind) {
@@ -121,7 +123,7 @@ void SocketServer::handle(Client& client, SocketMessage& message) {
 }
 
 void SocketServer::bring(const SocketMessage& message) {
-  if (has_failed_) return;
+  if (failure_) return;
   const std::pair<std::string, int64_t> key{message.group, message.number};
   Exchange& exchange = exchanges_[key];
   if (exchange.num_arrived == 0) {
@@ -168,10 +170,9 @@ void SocketServer::check_left() {
 }
 
 void SocketServer::fail_all(int rank, const std::string& reason) {
-  if (has_failed_) return;
-  has_failed_ = true;
-  for (const auto& [to, client] : ranks_)
-    client->stream->send({.kind = SocketMessage::Kind::kAbort, .rank = rank, .call = reason});
+  if (failure_) return;
+  failure_ = SocketMessage{.kind = SocketMessage::Kind::kAbort, .rank = rank, .call = reason};
+  for (const auto& [to, client] : ranks_) client->stream->send(*failure_);
 }
 
 void SocketServer::send_to(int rank, const SocketMessage& message) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -62,7 +63,7 @@ class SocketServer {
   std::vector<std::unique_ptr<Client>> clients_;
   std::map<std::pair<std::string, int64_t>, Exchange> exchanges_;
   std::map<MessageKey, std::deque<SocketMessage>> mail_, wanted_;
-  bool has_failed_ = false;
+  std::optional<SocketMessage> failure_;  // what all ranks are told, also those that come later
   bool is_ending_ = false;
   int num_gone_ = 0;
   std::vector<std::thread> threads_;  // one for each connection

@@ -91,11 +91,12 @@ TEST_F(ProcessTrain, WhatIsMissingOrContradictsIsNamed) {
 
 TEST_F(ProcessTrain, RanksThatContradictEachOtherEndTheRun) {
   const auto size_of_rank = [](int rank, int size) { return torch_rank(rank, rank == 0 ? size : size + 1); };
-  EXPECT_THAT(run_all(2, size_of_rank, "--train-iters 1").out,
+  EXPECT_THAT(run_all(2, size_of_rank, "--train-iters 1 --global-batch-size 6").out,
               HasSubstr("WORLD_SIZE is 3 in rank 1 and 2 in rank 0"));
   next_port();
   const auto twice = [](int rank, int size) { return torch_rank(rank == 0 ? 0 : 1, size); };
-  EXPECT_THAT(run_all(3, twice, "--train-iters 1").out, HasSubstr("two processes have RANK=1"));
+  EXPECT_THAT(run_all(3, twice, "--train-iters 1 --global-batch-size 6").out,
+              HasSubstr("two processes have RANK=1"));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "megalith/comm/socket_launch.h"
+#include "megalith/comm/socket_server.h"
 #include "megalith/comm/socket_stream.h"
 
 #include "tests/comm/launch.h"
@@ -86,6 +87,19 @@ TEST(Sockets, ARankThatDoesNotComeIsATimeOut) {
   }
   other.join();
   EXPECT_THAT(message, AllOf(HasSubstr("rank 0: barrier 'step' (operation 2 of 'world') has waited")));
+}
+
+TEST(Sockets, AContradictionIsToldToWhoComesLater) {
+  SocketServer server(0, 2);
+  const auto answer_to_hello = [&](int rank, int size) {
+    SocketStream stream(
+        SocketStream::connect("127.0.0.1", server.port(), std::chrono::milliseconds(5000), "the test"));
+    stream.send({.kind = SocketMessage::Kind::kHello, .rank = rank, .size = size});
+    const std::optional<SocketMessage> answer = stream.receive(1 << 20);
+    return answer && answer->kind == SocketMessage::Kind::kAbort ? answer->call : "no answer";
+  };
+  EXPECT_THAT(answer_to_hello(1, 3), HasSubstr("WORLD_SIZE is 3 in rank 1 and 2 in rank 0"));
+  EXPECT_THAT(answer_to_hello(0, 2), HasSubstr("WORLD_SIZE is 3 in rank 1 and 2 in rank 0"));
 }
 
 TEST(Sockets, NoServerIsAnErrorWithTheVariables) {
