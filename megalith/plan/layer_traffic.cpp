@@ -1,6 +1,9 @@
 #include "megalith/plan/layer_traffic.h"
 
 #include <algorithm>
+#include <set>
+
+#include "megalith/parallel/context/zigzag.h"
 
 namespace megalith {
 namespace {
@@ -21,6 +24,43 @@ bool puts_weight_gradients_off(const ParallelConfig& parallel) {
   const std::string& schedule = parallel.pipeline_schedule;
   return parallel.pipeline_model_parallel_size > 1 &&
          (schedule.starts_with("zb-") || schedule == "dualpipev");
+}
+
+// The most other ranks whose keys a rank's queries see under a window (-1: none).
+int most_partners(const Zigzag& zigzag, int64_t window) {
+  if (window < 0) return zigzag.ranks - 1;
+  const int chunks = 2 * zigzag.ranks;
+  // Chunks before a query's own of which its first token sees the last one.
+  const auto reach =
+      static_cast<int>(std::min<int64_t>((window + zigzag.chunk() - 1) / zigzag.chunk(), chunks));
+  size_t most = 0;
+  for (int rank = 0; rank < zigzag.ranks; ++rank) {
+    std::set<int> partners;
+    for (const int half : {0, 1}) {
+      const int own = zigzag.chunk_of(rank, half);
+      for (int chunk = std::max(own - reach, 0); chunk < own; ++chunk)
+        partners.insert(std::min(chunk, chunks - 1 - chunk));
+    }
+    partners.erase(rank);
+    most = std::max(most, partners.size());
+  }
+  return static_cast<int>(most);
+}
+
+// Ranks of a ring that a layer's keys go to, the mean over the layers.
+double ring_partners(const RunConfig& config, int ranks) {
+  const ParallelConfig& parallel = config.parallel;
+  if (parallel.hybrid_context_parallel) {
+    int64_t wanted = 1;
+    while (wanted < ranks && wanted * parallel.max_seqlen_per_dp_cp_rank < config.data.seq_length)
+      wanted *= 2;
+    return static_cast<double>(std::min<int64_t>(wanted, ranks) - 1);
+  }
+  const Zigzag zigzag{.ranks = ranks, .seq = config.data.seq_length};
+  const std::vector<int64_t> windows = config.model.attention_windows();
+  double partners = 0;
+  for (const int64_t window : windows) partners += most_partners(zigzag, window);
+  return partners / static_cast<double>(std::max<size_t>(windows.size(), 1));
 }
 
 class Sum {
@@ -75,7 +115,6 @@ InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, c
   const double tokens = microbatch_tokens(config, shape) * element_bytes(config);
   const double q = tokens * static_cast<double>(model.head_dim() * model.num_attention_heads) / shape.tp;
   const double kv = tokens * 2 * static_cast<double>(model.head_dim() * model.query_groups()) / shape.tp;
-  const double others = link.ranks - 1;
   Sum sum(link);
   const std::string& kind = config.parallel.cp_comm_type;
   if (kind == "a2a+p2p") {
@@ -86,6 +125,7 @@ InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, c
     sum.forward(Transfer::kPeer, groups - 1, kv);  // all of a group's tokens, its share of the heads
     sum.backward(Transfer::kPeer, groups - 1, 3 * kv);
   } else if (kind == "p2p") {
+    const double others = ring_partners(config, link.ranks);
     sum.forward(Transfer::kPeer, others, kv);
     sum.backward(Transfer::kPeer, others, 3 * kv);  // the gradients travel in f32
   } else if (kind == "a2a") {
@@ -99,11 +139,22 @@ InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, c
   return sum.traffic();
 }
 
+// How many of the ranks hold some of a token's experts, when each choice of experts is equally likely.
+double ranks_of_token(const MoeConfig& moe, int ranks) {
+  const auto experts = static_cast<double>(moe.num_experts), others = experts - experts / ranks;
+  double misses = 1;  // probability that none of its experts is at a rank
+  for (int64_t i = 0; i < moe.router_topk; ++i) {
+    const auto chosen = static_cast<double>(i);
+    misses *= std::max(others - chosen, 0.0) / (experts - chosen);
+  }
+  return ranks * (1 - misses);
+}
+
 InlineTraffic expert_traffic(const RunConfig& config, const MeshShape& shape, const Link& link) {
   const double rows = config.parallel.sequence_parallel ? shape.tp : 1;
   const double stream = microbatch_tokens(config, shape) / rows *
                         static_cast<double>(config.model.hidden_size) * element_bytes(config);
-  const double copies = stream * static_cast<double>(config.model.moe.router_topk);
+  const double copies = stream * ranks_of_token(config.model.moe, link.ranks);
   Sum sum(link);
   if (config.model.moe.token_dispatcher_type == "allgather") {
     sum.forward(Transfer::kAllGather, 1, stream * link.ranks);

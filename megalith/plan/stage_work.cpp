@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "megalith/models/gpt/gpt_flops.h"
 #include "megalith/plan/rank_memory.h"
 
 namespace megalith {
@@ -18,7 +19,7 @@ struct TokenWork {
   double forward_bytes = 0, backward_bytes = 0;
 };
 
-TokenWork token_work(const RunConfig& config, const MeshShape& shape, bool has_experts) {
+TokenWork token_work(const RunConfig& config, const MeshShape& shape, bool has_experts, int64_t window) {
   const GptConfig& model = config.model;
   const auto tp = static_cast<double>(shape.tp);
   const auto h = static_cast<double>(model.hidden_size);
@@ -34,7 +35,7 @@ TokenWork token_work(const RunConfig& config, const MeshShape& shape, bool has_e
   const double rows = config.parallel.sequence_parallel ? tp : 1;
   TokenWork work;
   work.product_flops = 2 * static_cast<double>(layer_size(model, has_experts).active) / tp;
-  work.attention_flops = 4 * q / tp * (static_cast<double>(config.data.seq_length) + 1) / 2;
+  work.attention_flops = 4 * q / tp * mean_visible_keys(config.data.seq_length, window);
   // Two norms (read, write) and two residual sums (two reads, a write); rotary q and k; the activation.
   work.forward_bytes = bytes * (10 * h / rows + 2 * (q + kv) / tp + (gate + 1) * width / tp);
   // Norm backward reads x, dy and the residual's gradient and writes dx; the activation reads its input
@@ -86,10 +87,12 @@ StageWork stage_work(const RunConfig& config, const MeshShape& shape, const Stag
   const double product = 1 / (cluster.matmul_tflops * 1e12);
   const double memory = 1 / (cluster.memory_gb_per_s * 1e9);
 
+  const std::vector<int64_t> windows = model.attention_windows();
   StageWork work;
   double offloaded = 0;  // bytes of a token
   for (int64_t layer = stage.first; layer < stage.first + stage.count; ++layer) {
-    const TokenWork token = token_work(config, shape, has_experts(model, layer));
+    const TokenWork token =
+        token_work(config, shape, has_experts(model, layer), windows[static_cast<size_t>(layer)]);
     const double forward = tokens * (token.product_flops * product +
                                      token.attention_flops / (cluster.attention_forward_tflops * 1e12) +
                                      token.forward_bytes * memory);

@@ -128,6 +128,7 @@ std::string layout_name(const ParallelConfig& c, int num_ranks) {
   if (c.sequence_parallel) words.push_back("sp");
   if (axis("pp", shape.pp) && c.pipeline_schedule != "1f1b") words.push_back(c.pipeline_schedule);
   if (axis("cp", shape.cp) && c.cp_comm_type != "p2p") words.push_back(c.cp_comm_type);
+  if (c.hybrid_context_parallel) words.push_back("hybrid");
   axis("dp", shape.dp);
   if (c.data_parallel_sharding_strategy != "no_shard") words.push_back(c.data_parallel_sharding_strategy);
   axis("x", static_cast<int>(c.num_distributed_optimizer_instances));

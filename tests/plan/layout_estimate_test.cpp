@@ -139,6 +139,64 @@ TEST(Traffic, OfTheResidualStream) {
   expect_hidden(2 * 0.84, 2 * 0.84);
 }
 
+TEST(Traffic, OfARingUnderWindowsAndOfFewRanks) {
+  RunConfig config = llama_1b();
+  const Link link{.ranks = 8, .bytes_per_s = 1e9};
+  const MeshShape shape{.world = 8, .cp = 8};
+  const auto bytes = [&] { return context_traffic(config, shape, link).forward_bytes; };
+  const double all = bytes(), of_rank = all / 7;
+  // Chunks of 256 tokens: one before a rank's own two is all that 256 tokens reach, two for 257. The rank
+  // that sees most has its chunks in the middle of their halves.
+  config.model.window_size = {256, 0};
+  EXPECT_DOUBLE_EQ(bytes(), 2 * of_rank);
+  config.model.window_size = {257, 0};
+  EXPECT_DOUBLE_EQ(bytes(), 4 * of_rank);
+  config.model.window_size = {4096, 0};
+  EXPECT_DOUBLE_EQ(bytes(), all);
+  config.model.window_size = {256, 0};
+  config.model.window_attn_skip_freq = "([1]*8+[0]*8)";
+  EXPECT_DOUBLE_EQ(bytes(), (2 + 7) / 2.0 * of_rank);
+  config.model.window_size = {};
+  config.model.window_attn_skip_freq = "";
+  config.parallel.hybrid_context_parallel = true;
+  config.parallel.max_seqlen_per_dp_cp_rank = 1024;
+  EXPECT_DOUBLE_EQ(bytes(), 3 * of_rank);  // 4096 tokens on four ranks
+}
+
+TEST(Traffic, OfTokensThatTravelOnceToARank) {
+  RunConfig config = llama_1b();
+  config.model.moe.num_experts = 16;
+  config.model.moe.router_topk = 4;
+  const Link link{.ranks = 4, .bytes_per_s = 1e9};
+  const double stream = 8 * 4096 * 2048 * 2.0;
+  // 4 (1 - C(12, 4) / C(16, 4)) copies of a token, a quarter of which stays.
+  EXPECT_NEAR(expert_traffic(config, {.world = 4, .ep = 4}, link).forward_bytes / stream,
+              2 * 4 * (1 - 495.0 / 1820) * 3 / 4, 1e-9);
+  config.model.moe.router_topk = 16;
+  EXPECT_NEAR(expert_traffic(config, {.world = 4, .ep = 4}, link).forward_bytes / stream, 2 * 3, 1e-9);
+}
+
+TEST(StageWork, WindowsShortenAttention) {
+  for (const int64_t seq : {1, 2, 7, 40})
+    for (const int64_t window : {-1, 0, 1, 5, 39, 100}) {
+      double keys = 0;
+      for (int64_t query = 0; query < seq; ++query)
+        keys += static_cast<double>(window < 0 ? query + 1 : std::min(query, window) + 1);
+      EXPECT_DOUBLE_EQ(mean_visible_keys(seq, window), keys / static_cast<double>(seq))
+          << seq << " " << window;
+    }
+  RunConfig config = llama_1b();
+  Cluster cluster = products_only();
+  cluster.matmul_tflops = 1e15;
+  cluster.attention_forward_tflops = 1;
+  const StageLayers layers{.count = 16};
+  const double all = stage_work(config, {}, layers, cluster).forward;
+  config.model.window_size = {1023, 0};
+  config.model.window_attn_skip_freq = "([1]*12+[0]*4)";
+  const double share = 0.25 + 0.75 * mean_visible_keys(4096, 1023) / mean_visible_keys(4096, -1);
+  EXPECT_NEAR(stage_work(config, {}, layers, cluster).forward / all, share, 1e-9);
+}
+
 // 412.7 ms and 61.3 GiB were measured (docs/benchmarks/h200.md).
 TEST(LayoutEstimate, IsCloseToTheMeasuredStep) {
   const LayoutEstimate estimate = estimate_layout(llama_1b(), 1, find_cluster("h200x8"));

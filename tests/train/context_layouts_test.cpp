@@ -88,6 +88,26 @@ std::vector<ContextCase> context_cases() {
   mixed.tensor_model_parallel_size = 2;
   mixed.sequence_parallel = true;
   add("HybridTp2SpPp2Cp2", 8, mixed, Rows::kPacked);
+  // Experts on ranks that share packed documents; every token is routed once, wherever it lies.
+  MoeConfig moe;
+  moe.num_experts = 8;
+  moe.layer_freq = "2";
+  moe.ffn_hidden_size = moe.shared_expert_intermediate_size = 16;
+  moe.aux_loss_coeff = 0.01;
+  for (const bool is_hybrid : {false, true}) {
+    ParallelConfig experts = is_hybrid ? hybrid(4, 16) : context(4, "p2p");
+    experts.expert_model_parallel_size = 2;
+    cases.push_back({{.name = is_hybrid ? "MoeHybridCp4Ep2" : "MoePackedCp4Ep2",
+                      .num_ranks = 4,
+                      .parallel = experts,
+                      .moe = moe},
+                     Rows::kPacked});
+  }
+  ParallelConfig tensor = context(2, "a2a");
+  tensor.tensor_model_parallel_size = tensor.expert_model_parallel_size = 2;
+  tensor.sequence_parallel = true;
+  cases.push_back(
+      {{.name = "MoePackedTp2SpCp2Ep2", .num_ranks = 4, .parallel = tensor, .moe = moe}, Rows::kPacked});
   ContextCase gpt2{{.name = "Gpt2PackedCp4_p2p",
                     .num_ranks = 4,
                     .parallel = context(4, "p2p"),

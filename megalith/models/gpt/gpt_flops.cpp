@@ -18,6 +18,13 @@ int64_t mlp_weights(const GptConfig& config, int64_t width) {
 
 }  // namespace
 
+double mean_visible_keys(int64_t seq, int64_t window) {
+  const auto all = static_cast<double>(seq);
+  if (window < 0 || window + 1 >= seq) return (all + 1) / 2;
+  const auto most = static_cast<double>(window + 1);  // of every query but the first ones
+  return most - most * (most - 1) / 2 / all;
+}
+
 FlopsPerToken gpt_flops_per_token(const GptConfig& config, int64_t seq_length) {
   const auto h = static_cast<double>(config.hidden_size);
   const auto layers = static_cast<double>(config.num_layers);
@@ -32,9 +39,10 @@ FlopsPerToken gpt_flops_per_token(const GptConfig& config, int64_t seq_length) {
       moe_layers * mlp_weights(config, expert_width + config.moe.shared_expert_intermediate_size));
   const double routers = h * static_cast<double>(config.moe.num_experts * moe_layers);
   const double projections = h * (q + 2 * kv) + q * h;
+  double keys = 0;  // that a token sees in all layers
+  for (const int64_t window : config.attention_windows()) keys += mean_visible_keys(seq_length, window);
   const double dense = 6 * (mlp + projections * layers + h * vocab);
-  return {.megatron = dense + 6 * q * seq * layers,
-          .true_work = dense + 6 * routers + 6 * q * (seq + 1) * layers};
+  return {.megatron = dense + 6 * q * seq * layers, .true_work = dense + 6 * routers + 12 * q * keys};
 }
 
 GptParameterCount count_gpt_parameters(const GptConfig& config) {

@@ -1,16 +1,20 @@
 #pragma once
-// defines: gpt_flops_per_token, GptParameterCount, count_gpt_parameters
+// defines: mean_visible_keys, gpt_flops_per_token, GptParameterCount, count_gpt_parameters
 
 #include "megalith/models/gpt/gpt_config.h"
 #include "megalith/models/language_model.h"
 
 namespace megalith {
 
+/// How many keys a causal query sees on average in a sequence of `seq` tokens, when it sees `window` tokens
+/// before its own (-1: all).
+double mean_visible_keys(int64_t seq, int64_t window);
+
 /// Forward and backward (three times the forward).
 /// megatron: F = 6 h [ffn f L_dense + (moe_ffn k + shared) f L_moe] + 6 [h (q + k + v) + q h] L + 6 q S L + 6
 /// h V per token, f = 3 for SwiGLU else 2, V padded (megatron/training/training.py, transformer case).
 /// true_work: 2 FLOPs for every multiply-add of the matrix products that are run, those of routers too, a
-/// causal query seeing (S + 1) / 2 keys on average.
+/// causal query seeing the keys of mean_visible_keys(), (S + 1) / 2 without a window.
 FlopsPerToken gpt_flops_per_token(const GptConfig& config, int64_t seq_length);
 
 struct GptParameterCount {
