@@ -76,13 +76,31 @@ class RouterNode : public Node {
                      .tokens_per_sequence = losses.tokens_per_sequence,
                      .counts = losses.counts},
                     exec);
-      for (Communicator* group : args_.token_groups)
-        if (group->size() > 1) group->all_reduce(losses.counts, ReduceOp::kSum, "tokens of experts");
+      sum_over(args_.token_groups, losses.counts);
       const auto length = static_cast<double>(tokens * parts / sequences);
       losses.balance_factor = args_.loss_scale * static_cast<double>(num_experts) /
                               (static_cast<double>(args_.options.topk * sequences) * length * length);
+      if (args_.balances_step) losses.balance_factor /= count_in_step(losses, exec);
     }
     router_losses(losses, exec);
+  }
+
+  static void sum_over(const std::vector<Communicator*>& groups, const Tensor& counts) {
+    for (Communicator* group : groups)
+      if (group->size() > 1) group->all_reduce(counts, ReduceOp::kSum, "tokens of experts");
+  }
+
+  // Puts the counts of the step so far in the place of the microbatch's; returns of how many microbatches.
+  double count_in_step(RouterLossArgs& losses, Exec& exec) {
+    RouterState& state = *args_.state;
+    sum_over(args_.step_groups, losses.counts);
+    const Tensor sum = state.step_counts.view(losses.counts.shape());
+    add(sum, losses.counts, sum, exec);
+    losses.counts = sum;
+    ++state.num_counted;
+    int64_t at_once = 1;
+    for (const Communicator* group : args_.step_groups) at_once *= group->size();
+    return static_cast<double>(state.num_counted * at_once);
   }
 
   // Of the load-balancing loss: those of the k largest P, without bias and groups.

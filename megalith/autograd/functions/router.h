@@ -14,8 +14,10 @@ namespace megalith {
 struct RouterState {
   Tensor expert_bias;        // [E] f32, or undefined; part of a checkpoint
   Tensor tokens_per_expert;  // [E] f64: choices since it was last cleared, of this rank's tokens
-  Tensor losses;             // [2] f64: load balance and z (ops/route.h) without their coefficients, of this
-                             // rank's tokens, times loss_scale, since they were last cleared
+  Tensor step_counts;  // [E] f64, or undefined: what balances_step has counted since it was last cleared,
+  int64_t num_counted = 0;  // in so many microbatches
+  Tensor losses;            // [2] f64: load balance and z (ops/route.h) without their coefficients, of this
+                            // rank's tokens, times loss_scale, since they were last cleared
 };
 
 struct RouterArgs {
@@ -31,6 +33,11 @@ struct RouterArgs {
   /// Groups whose ranks hold other tokens of the same sequences: tensor-parallel ones under sequence
   /// parallelism, context-parallel ones. Must outlive the tape.
   std::vector<Communicator*> token_groups;
+  /// The load-balancing loss takes the mean counts over the step's microbatches up to this one, also those of
+  /// the ranks of step_groups, which have other microbatches: of P it sees this microbatch. Their order is
+  /// that of the backwards.
+  bool balances_step = false;
+  std::vector<Communicator*> step_groups;
 };
 
 struct RouterResult {

@@ -28,9 +28,10 @@ MoeLayer::Options moe_options(const GptConfig& config, const std::string& name, 
                            .num_groups = moe.router_num_groups,
                            .group_topk = moe.router_group_topk,
                            .scale = scale > 0 ? scale : 1},
-                 .balancing = balancing == "aux_loss"       ? Router::Balancing::kAuxLoss
-                              : balancing == "seq_aux_loss" ? Router::Balancing::kSequenceAuxLoss
-                                                            : Router::Balancing::kNone,
+                 .balancing = balancing == "aux_loss"          ? Router::Balancing::kAuxLoss
+                              : balancing == "seq_aux_loss"    ? Router::Balancing::kSequenceAuxLoss
+                              : balancing == "global_aux_loss" ? Router::Balancing::kGlobalAuxLoss
+                                                               : Router::Balancing::kNone,
                  .aux_loss_coeff = moe.aux_loss_coeff,
                  .z_loss_coeff = moe.z_loss_coeff,
                  .has_expert_bias = moe.router_enable_expert_bias,

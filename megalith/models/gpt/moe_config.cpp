@@ -33,8 +33,9 @@ void declare_fields(MoeConfig& c, FieldList& f) {
   f.add("moe_router_bias_update_rate", c.router_bias_update_rate,
         {.help = "step of the expert bias", .min = 0});
   f.add("moe_router_load_balancing_type", c.router_load_balancing_type,
-        {.help = "what the load-balancing loss looks at: a microbatch, each sequence, or nothing",
-         .allowed = {"aux_loss", "seq_aux_loss", "none"}});
+        {.help = "where the load-balancing loss counts: in a microbatch, in each sequence, in the step's "
+                 "microbatches so far on all ranks, or nowhere",
+         .allowed = {"aux_loss", "seq_aux_loss", "global_aux_loss", "none"}});
   f.add("moe_aux_loss_coeff", c.aux_loss_coeff, {.help = "coefficient of the load-balancing loss", .min = 0});
   f.add("moe_z_loss_coeff", c.z_loss_coeff, {.help = "coefficient of the router's z-loss", .min = 0});
   f.add("moe_token_dispatcher_type", c.token_dispatcher_type,

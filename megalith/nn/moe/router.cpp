@@ -20,6 +20,8 @@ void Router::allocate_state(Exec& exec) {
   if (options_.has_expert_bias) state_->expert_bias = exec.zeros({options_.num_experts}, DType::kF32);
   state_->tokens_per_expert = exec.zeros({options_.num_experts}, DType::kF64);
   state_->losses = exec.zeros({2}, DType::kF64);
+  if (options_.balancing == Balancing::kGlobalAuxLoss)
+    state_->step_counts = exec.zeros({options_.num_experts}, DType::kF64);
 }
 
 RouterResult Router::forward(Tape& tape, const ForwardContext& context, const Var& x) const {
@@ -38,6 +40,8 @@ RouterResult Router::forward(Tape& tape, const ForwardContext& context, const Va
   }
   if (mesh_->cp().size() > 1) args.token_groups.push_back(&mesh_->cp());
   args.tokens_per_sequence = rows / args.num_sequences;
+  args.balances_step = options_.balancing == Balancing::kGlobalAuxLoss;
+  if (args.balances_step) args.step_groups.push_back(&mesh_->group(Axis::kDp));
   return router(tape, x, *weight_, args);
 }
 
@@ -57,6 +61,8 @@ void Router::after_step(Exec& exec) {
     exec.upload(std::as_bytes(std::span<const float>(bias)), state_->expert_bias);
   }
   fill(state_->tokens_per_expert, 0, exec);
+  if (state_->step_counts.defined()) fill(state_->step_counts, 0, exec);
+  state_->num_counted = 0;
 }
 
 }  // namespace megalith

@@ -18,6 +18,7 @@ class Router {
     kNone,
     kAuxLoss,          ///< over all tokens of a microbatch
     kSequenceAuxLoss,  ///< over the tokens of each sequence
+    kGlobalAuxLoss,    ///< the experts' load over the step's microbatches so far, of all data-parallel ranks
   };
   struct Options {
     std::string name;  ///< "decoder.layers.3.mlp.router"
