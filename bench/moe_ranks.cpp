@@ -1,7 +1,8 @@
 // A mixture of experts on several GPUs of one machine.
 //
-//     bench_moe_ranks GPUS          dispatch and combine against bare all-to-alls of NCCL of the same bytes
+//     bench_moe_ranks GPUS          dispatch and combine against bare all-to-alls of NCCL that carry every row
 //     bench_moe_ranks GPUS layer    a layer of Qwen3-30B-A3B by phase
+//     bench_moe_ranks GPUS shared   a layer of DeepSeek-V2-Lite with and without moe_shared_expert_overlap
 //
 // Every GPU has its own tokens and its share of the experts; bf16. "peers": rows are read from the memory of
 // the rank that has them; "nccl": packed, exchanged and sorted.
@@ -196,18 +197,69 @@ void measure_layer(int num_ranks, BesideTransport beside) {
   });
 }
 
+// Forward, and forward with backward, of a layer with a shared expert.
+void measure_overlap(int num_ranks, BesideTransport beside) {
+  constexpr int64_t kTokens = 16384, kHidden = 2048, kFfn = 1408, kExperts = 64, kTopk = 6;
+  for (const bool overlap : {false, true, false, true}) {
+    on_gpus(num_ranks, beside, [&](const Rank& rank) {
+      Exec& exec = rank.exec;
+      const Mesh mesh(rank.world, ParallelConfig{.expert_model_parallel_size = num_ranks,
+                                                 .moe_shared_expert_overlap = overlap});
+      ParameterStore store;
+      MoeLayer layer({.router = {.name = "router",
+                                 .hidden_size = kHidden,
+                                 .num_experts = kExperts,
+                                 .route = {.topk = kTopk}},
+                      .experts = {.name = "experts",
+                                  .hidden_size = kHidden,
+                                  .ffn_hidden_size = kFfn,
+                                  .num_experts = kExperts},
+                      .shared_expert = Mlp::Options{.name = "shared",
+                                                    .hidden_size = kHidden,
+                                                    .ffn_hidden_size = 2 * kFfn,
+                                                    .activation = ActivationKind::kSwiglu}},
+                     mesh, store);
+      store.materialize(exec, DType::kBF16);
+      store.initialize(exec);
+      store.allocate_gradients(exec);
+      layer.router().allocate_state(exec);
+      const Tensor x = random_tensor({kTokens, kHidden}, DType::kBF16, exec);
+      const Tensor d_y = random_tensor({kTokens, kHidden}, DType::kBF16, exec);
+      const ForwardContext context{.batch = 4};
+      Tape off(exec, {.is_recording = false, .recompute = {}});
+      const double forward_ms = milliseconds(rank, [&] { layer.forward(off, context, {x}); });
+      const double step_ms = milliseconds(rank, [&] {
+        store.mark_gradients_fresh();
+        Tape tape(exec);
+        const Var y = layer.forward(tape, context, tape.leaf(x));
+        tape.backward(y, d_y);
+      });
+      if (rank.host.rank() != 0) return;
+      std::printf(
+          "DeepSeek-V2-Lite's layer on %d GPUs, %ld tokens each, %s, overlap %s: forward %.3f ms, "
+          "forward and backward %.3f ms\n",
+          num_ranks, kTokens, beside == BesideTransport::kNccl ? "nccl" : "peers", overlap ? "on" : "off",
+          forward_ms, step_ms);
+      std::fflush(stdout);
+    });
+  }
+}
+
 }  // namespace
 }  // namespace megalith
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: bench_moe_ranks GPUS [layer]\n");
+    std::fprintf(stderr, "usage: bench_moe_ranks GPUS [layer|shared]\n");
     return 2;
   }
   try {
     const int num_ranks = std::atoi(argv[1]);
     if (argc == 2) {
       megalith::compare_exchanges(num_ranks);
+    } else if (std::string(argv[2]) == "shared") {
+      megalith::measure_overlap(num_ranks, megalith::BesideTransport::kCopyEngines);
+      if (num_ranks > 1) megalith::measure_overlap(num_ranks, megalith::BesideTransport::kNccl);
     } else {
       megalith::measure_layer(num_ranks, megalith::BesideTransport::kCopyEngines);
       if (num_ranks > 1) megalith::measure_layer(num_ranks, megalith::BesideTransport::kNccl);

@@ -9,7 +9,8 @@
 namespace megalith {
 namespace {
 
-constexpr size_t kSmallBytes = size_t{1} << 20;   // of the whole tensor
+constexpr size_t kSmallBytes = size_t{1} << 20;  // of the whole tensor
+constexpr size_t kSmallRowBytes = 512;  // of all_to_all_v, whose ranks have different numbers of rows
 constexpr size_t kChunkBytes = size_t{32} << 20;  // brought from each peer before a kernel adds
 
 CUevent_st* new_event() {
@@ -50,6 +51,7 @@ PeerCollectives::~PeerCollectives() {
 }
 
 bool PeerCollectives::takes(const Collective& c) const {
+  if (c.call.kind == CollectiveKind::kAllToAllV) return c.block_bytes() >= kSmallRowBytes;
   const size_t whole =
       c.block_bytes() * static_cast<size_t>(c.call.kind == CollectiveKind::kAllReduce ? 1 : size());
   if (whole < kSmallBytes || size() > kMaxSummed) return false;
@@ -104,11 +106,31 @@ void PeerCollectives::run(const Collective& c, CUstream_st* stream) {
   const Events& own = *events_[static_cast<size_t>(rank())];
   MG_CUDA_CHECK(cudaEventRecord(own.ready, stream));
   sources_.clear();
-  const int64_t message[] = {reinterpret_cast<int64_t>(c.in), c.call.peer};
+  // For each rank, where this one's tensor begins, or what of it is for that rank; then whom it sends to.
+  std::vector<int64_t> message;
+  const std::byte* begin = c.in;
+  for (int r = 0; r < size(); ++r) {
+    message.push_back(reinterpret_cast<int64_t>(begin));
+    if (c.call.kind == CollectiveKind::kAllToAllV)
+      begin += bytes * static_cast<size_t>(c.send_counts[static_cast<size_t>(r)]);
+  }
+  message.push_back(c.call.peer);
   const std::vector<int64_t> all = owner_->host_numbers().gather(*host_, message);
-  for (size_t i = 0; i < all.size(); i += 2) sources_.push_back(reinterpret_cast<const std::byte*>(all[i]));
+  const auto said_by = [&](int r, int at) { return all[static_cast<size_t>(r * (size() + 1) + at)]; };
+  for (int r = 0; r < size(); ++r) sources_.push_back(reinterpret_cast<const std::byte*>(said_by(r, rank())));
 
   switch (c.call.kind) {
+    case CollectiveKind::kAllToAllV: {
+      std::vector<std::byte*> places = {c.out};
+      for (const int64_t rows : c.recv_counts)
+        places.push_back(places.back() + bytes * static_cast<size_t>(rows));
+      for (int step = 0; step < size(); ++step) {
+        const auto from = static_cast<size_t>(peer(step));
+        if (step > 0) wait_for(&Events::ready, peer(step), stream);
+        bring(places[from], sources_[from], bytes * static_cast<size_t>(c.recv_counts[from]), stream);
+      }
+      break;
+    }
     case CollectiveKind::kAllGather:
       bring(c.out + static_cast<size_t>(rank()) * bytes, c.in, bytes, stream);
       for (int step = 1; step < size(); ++step) {
@@ -122,9 +144,9 @@ void PeerCollectives::run(const Collective& c, CUstream_st* stream) {
       break;
     case CollectiveKind::kSendRecv: {
       const auto from = static_cast<size_t>(c.from);
-      MG_CHECK(all[2 * from + 1] == rank(),
-               "send_recv: rank {} receives from rank {}, which sends to rank {}", rank(), from,
-               all[2 * from + 1]);
+      const int64_t to = said_by(c.from, size());
+      MG_CHECK(to == rank(), "send_recv: rank {} receives from rank {}, which sends to rank {}", rank(), from,
+               to);
       if (c.from != rank()) wait_for(&Events::ready, c.from, stream);
       bring(c.out, sources_[from], bytes, stream);
       break;

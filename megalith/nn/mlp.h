@@ -2,6 +2,7 @@
 // defines: Mlp
 
 #include <string>
+#include <variant>
 
 #include "megalith/autograd/functions/activation.h"
 #include "megalith/nn/linear.h"
@@ -41,9 +42,18 @@ class Mlp {
 
   /// x [T, H] -> [T, H].
   Var forward(Tape& tape, const SharedRows& x, RowSum sum = RowSum::kMade) const {
-    if (activation_ == ActivationKind::kSwiglu && !fc1_.has_bias())
-      return fc2_.forward_swiglu(tape, fc1_.swiglu_forward(tape, x), sum);
-    return fc2_.forward(tape, activation(tape, fc1_.forward(tape, x), activation_), sum);
+    return contract(tape, expand(tape, x), sum);
+  }
+
+  /// The same in two calls: act(fc1(x)) [T, F / tp], and fc2 of it.
+  using Expanded = std::variant<Var, SwigluRows>;
+  Expanded expand(Tape& tape, const SharedRows& x) const {
+    if (activation_ == ActivationKind::kSwiglu && !fc1_.has_bias()) return fc1_.swiglu_forward(tape, x);
+    return activation(tape, fc1_.forward(tape, x), activation_);
+  }
+  Var contract(Tape& tape, const Expanded& expanded, RowSum sum = RowSum::kMade) const {
+    if (const auto* rows = std::get_if<SwigluRows>(&expanded)) return fc2_.forward_swiglu(tape, *rows, sum);
+    return fc2_.forward(tape, std::get<Var>(expanded), sum);
   }
 
   ActivationKind activation_kind() const { return activation_; }

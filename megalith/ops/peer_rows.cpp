@@ -4,6 +4,7 @@
 #include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cuda/peer_rows.h"
 #include "megalith/ops/check.h"
+#include "megalith/ops/elementwise.h"
 
 namespace megalith {
 namespace {
@@ -31,7 +32,6 @@ void combine_peer_rows(const CombinePeerRowsArgs& args, Exec& exec) {
                                    .terms = args.map.peer.dim(1),
                                    .peer = args.map.peer.data<int32_t>(),
                                    .place = args.map.place.data<int32_t>(),
-                                   .divisor = narrow<int32_t>(args.divisor),
                                    .out = args.out.raw()};
     for (size_t rank = 0; rank < args.sources.size(); ++rank) call.sources[rank] = args.sources[rank];
     cuda::combine_peer_rows(call, exec);
@@ -90,6 +90,59 @@ PeerRowMap way_back_from_peers(const WayBackArgs& args, Exec& exec) {
                          .peer = map.peer.data<int32_t>(),
                          .place = map.place.data<int32_t>()},
                         exec);
+  }
+  return map;
+}
+
+PeerCopies copies_from_peers(const CopiesFromPeersArgs& args, Exec& exec) {
+  constexpr const char* kOp = "copies_from_peers";
+  check_device(kOp, args.tokens.size(), exec);
+  const int64_t rows = args.arrival.peer.dim(0);
+  const PeerCopies copies{.sources = {.peer = exec.empty({args.num_copies, 1}, DType::kI32),
+                                      .place = exec.empty({args.num_copies, 1}, DType::kI32)},
+                          .rows = {.from = exec.empty({rows}, DType::kI32),
+                                   .to = exec.empty({args.num_copies, args.topk}, DType::kI32)}};
+  fill(copies.rows.to, -1, exec);
+  if constexpr (kHasCuda) {
+    cuda::FindCopiesArgs call{.copies = args.num_copies,
+                              .rows = rows,
+                              .topk = args.topk,
+                              .num_ranks = static_cast<int64_t>(args.counts.size()),
+                              .own_rank = args.own_rank,
+                              .num_tokens = args.num_tokens,
+                              .arrival_peer = args.arrival.peer.data<int32_t>(),
+                              .arrival_place = args.arrival.place.data<int32_t>(),
+                              .peer = copies.sources.peer.data<int32_t>(),
+                              .place = copies.sources.place.data<int32_t>(),
+                              .from = copies.rows.from.data<int32_t>(),
+                              .to = copies.rows.to.data<int32_t>()};
+    int64_t first = 0;
+    for (size_t rank = 0; rank < args.counts.size(); ++rank) {
+      call.tokens[rank] = reinterpret_cast<const int32_t*>(args.tokens[rank]);
+      call.places[rank] = reinterpret_cast<const int32_t*>(args.places[rank]);
+      call.firsts[rank] = narrow<int32_t>(first);
+      first += args.counts[rank];
+    }
+    call.firsts[args.counts.size()] = narrow<int32_t>(first);
+    MG_CHECK(first <= args.num_copies, "{}: {} copies come where {} fit", kOp, first, args.num_copies);
+    cuda::find_copies(call, exec);
+  }
+  return copies;
+}
+
+PeerRowMap copies_at_peers(const CopiesAtPeersArgs& args, Exec& exec) {
+  check_device("copies_at_peers", args.firsts.size(), exec);
+  const PeerRowMap map{.peer = exec.empty(args.places.shape(), DType::kI32),
+                       .place = exec.empty(args.places.shape(), DType::kI32)};
+  if constexpr (kHasCuda) {
+    cuda::LocateCopiesArgs call{.num_tokens = args.places.dim(0),
+                                .num_ranks = args.places.dim(1),
+                                .places = args.places.data<int32_t>(),
+                                .peer = map.peer.data<int32_t>(),
+                                .place = map.place.data<int32_t>()};
+    for (size_t rank = 0; rank < args.firsts.size(); ++rank)
+      call.firsts[rank] = narrow<int32_t>(args.firsts[rank]);
+    cuda::locate_copies(call, exec);
   }
   return map;
 }

@@ -1,14 +1,10 @@
 #include "megalith/ops/row_map.h"
 
-#include <numeric>
-
-#include "megalith/base/math.h"
 #include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/embedding.h"
 #include "megalith/kernels/cpu/row_map.h"
 #include "megalith/kernels/cuda/row_map.h"
 #include "megalith/ops/check.h"
-#include "megalith/ops/elementwise.h"
 
 namespace megalith {
 namespace {
@@ -99,43 +95,6 @@ void row_dots(const Tensor& a, const Tensor& b, const Tensor& out, Exec& exec) {
     if (exec.device().is_cuda()) return cuda::row_dots(call, exec);
   }
   cpu::row_dots(call, exec);
-}
-
-RowMap map_of_segments(const std::vector<RowSegment>& segments, int64_t num_from, int64_t num_to,
-                       Exec& exec) {
-  const RowMap map{.from = exec.empty({num_to}, DType::kI32), .to = exec.empty({num_from, 1}, DType::kI32)};
-  std::vector<int32_t> numbers;
-  int64_t copies = 0;
-  for (const RowSegment& segment : segments) {
-    MG_CHECK(segment.first_row >= 0 && segment.first_row + segment.length <= num_from &&
-                 segment.first_copy >= 0 && segment.first_copy + segment.length <= num_to,
-             "map_of_segments: {} rows from {} to {} do not lie in {} and {} rows", segment.length,
-             segment.first_row, segment.first_copy, num_from, num_to);
-    copies += segment.length;
-    for (const int64_t number : {segment.first_row, segment.first_copy, segment.length})
-      numbers.push_back(narrow<int32_t>(number));
-  }
-  if (copies < num_to) fill(map.from, -1, exec);
-  if (copies < num_from) fill(map.to, -1, exec);
-  if constexpr (kHasCuda) {
-    if (exec.device().is_cuda()) {
-      const auto count = static_cast<int64_t>(segments.size());
-      const Tensor uploaded = exec.from_host(std::span<const int32_t>(numbers), {count, 3});
-      cuda::fill_map({.num_segments = count,
-                      .segments = uploaded.data<int32_t>(),
-                      .from = map.from.data<int32_t>(),
-                      .to = map.to.data<int32_t>()},
-                     exec);
-      return map;
-    }
-  }
-  for (const RowSegment& segment : segments) {
-    int32_t* from = map.from.data<int32_t>() + segment.first_copy;
-    int32_t* to = map.to.data<int32_t>() + segment.first_row;
-    std::iota(from, from + segment.length, narrow<int32_t>(segment.first_row));
-    std::iota(to, to + segment.length, narrow<int32_t>(segment.first_copy));
-  }
-  return map;
 }
 
 }  // namespace megalith

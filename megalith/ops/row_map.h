@@ -1,7 +1,5 @@
 #pragma once
-// defines: RowMap, RowSegment, map_of_segments, permute_rows, combine_rows, row_dots
-
-#include <vector>
+// defines: RowMap, permute_rows, combine_rows, row_dots
 
 #include "megalith/core/exec.h"
 
@@ -16,15 +14,6 @@ struct RowMap {
   int64_t num_from() const { return to.dim(0); }
   int64_t num_to() const { return from.dim(0); }
 };
-
-/// Rows that lie side by side before and after: row first_row + i becomes row first_copy + i.
-struct RowSegment {
-  int64_t first_row = 0, first_copy = 0, length = 0;
-};
-
-/// The map of `num_from` rows to `num_to`, K = 1, that consists of these; every other row goes nowhere or is
-/// zero. Neither rows nor copies of two segments overlap.
-RowMap map_of_segments(const std::vector<RowSegment>& segments, int64_t num_from, int64_t num_to, Exec& exec);
 
 /// out[m] = x[from[m]]. x [N, H] -> out [M, H]; f64, f32, bf16.
 void permute_rows(const Tensor& x, const RowMap& map, const Tensor& out, Exec& exec);

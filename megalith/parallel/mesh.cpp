@@ -36,6 +36,8 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
     splits_products_ = config.tp_comm_overlap && (is_of_cpus || peers != nullptr);
     if (config.tp_comm_fused_norm) tp_peers_ = peers;
   }
+  if (config.moe_shared_expert_overlap)
+    ep_beside_ = split_along(world, layout, {Axis::kEp}, "ep beside", CommOrder::kBeside);
   dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, "dp-cp");
   if (config.cp_comm_type == "a2a+p2p") {
     const int place = cp().rank(), inner = static_cast<int>(config.hierarchical_context_parallel_sizes[0]);

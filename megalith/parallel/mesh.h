@@ -43,6 +43,9 @@ class Mesh {
   Communicator& pp() const { return group(Axis::kPp); }
   /// Ranks with the same dense weights: dp x cp, over which their gradients are summed.
   Communicator& dp_cp() const { return *dp_cp_; }
+  /// The ranks of the ep axis, for rows that travel to their experts and back: beside compute with
+  /// moe_shared_expert_overlap.
+  Communicator& expert_exchange() const { return ep_beside_ ? *ep_beside_ : group(Axis::kEp); }
   /// Ranks with the same expert weights.
   Communicator& edp() const { return group(Axis::kEdp); }
   /// The first and the last pipeline stage, which share tied embeddings; null elsewhere.
@@ -61,6 +64,7 @@ class Mesh {
   std::unique_ptr<Communicator> tp_beside_;
   bool splits_products_ = false;
   std::shared_ptr<PeerAccess> tp_peers_;
+  std::unique_ptr<Communicator> ep_beside_;
   std::unique_ptr<Communicator> cp_inner_, cp_outer_;
   std::unique_ptr<Communicator> dp_cp_;
   std::unique_ptr<Communicator> embedding_group_;

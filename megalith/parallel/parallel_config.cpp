@@ -88,6 +88,8 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
   f.add(
       "reshard_after_forward", c.reshard_after_forward,
       {.help = "with optim_grads_params: weights are gathered again for the backward instead of being kept"});
+  f.add("moe_shared_expert_overlap", c.moe_shared_expert_overlap,
+        {.help = "the shared expert computes while tokens travel to their experts and back"});
   f.add("rank_order", c.rank_order,
         {.help = "axes from the fastest to the slowest varying with the rank",
          .aliases = {{"order", std::nullopt}}});

@@ -33,6 +33,7 @@ struct ParallelConfig {
   bool grad_reduce_in_bf16 = false;
   int64_t ddp_bucket_size = 0;  ///< 0: a unit at a time; Megatron's default is max(40e6, 1e6 ranks)
   bool reshard_after_forward = true;
+  bool moe_shared_expert_overlap = false;
   std::string rank_order = "tp-cp-ep-dp-pp";
 
   /// "tp2 pp2", or "single" where every size is 1.

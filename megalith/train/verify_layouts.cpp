@@ -1,8 +1,11 @@
 #include "megalith/train/verify_layouts.h"
 
 #include <algorithm>
+#include <set>
 
 #include "megalith/base/error.h"
+#include "megalith/base/math.h"
+#include "megalith/parallel/mesh_shape.h"
 #include "megalith/train/layout_choices.h"
 
 namespace megalith {
@@ -28,11 +31,33 @@ ParallelConfig common_part(const ParallelConfig& recipe) {
   return {.overlap_grad_reduce = recipe.overlap_grad_reduce,
           .overlap_param_gather = recipe.overlap_param_gather,
           .reshard_after_forward = recipe.reshard_after_forward,
+          .moe_shared_expert_overlap = recipe.moe_shared_expert_overlap,
           .rank_order = recipe.rank_order};
 }
 
+// With packed documents, each ring of a size once more with as few ranks for a document as it needs, where a
+// document of half a row lies on half of them.
+void add_hybrid_layouts(std::vector<ParallelConfig>& layouts, const DataConfig& data) {
+  if (!data.reset_attention_mask) return;
+  std::set<int64_t> sizes;
+  std::vector<ParallelConfig> hybrids;
+  for (ParallelConfig layout : layouts) {
+    const int64_t cp = layout.context_parallel_size;
+    if (cp == 1 || layout.cp_comm_type != "p2p" || !sizes.insert(cp).second) continue;
+    layout.hybrid_context_parallel = true;
+    layout.max_seqlen_per_dp_cp_rank = ceil_div(data.seq_length, cp);
+    hybrids.push_back(layout);
+  }
+  layouts.insert(layouts.end(), hybrids.begin(), hybrids.end());
+}
+
 // Layouts whose numbers are meant to differ.
-std::string why_incomparable(const GptConfig& model, const ParallelConfig& parallel) {
+std::string why_incomparable(const GptConfig& model, const ParallelConfig& parallel, int num_ranks) {
+  if (model.moe.has_experts() && model.moe.router_load_balancing_type == "global_aux_loss" &&
+      mesh_shape(parallel, num_ranks).dp > 1)
+    return "moe_router_load_balancing_type global_aux_loss counts the microbatches of all data-parallel "
+           "ranks "
+           "at a time, one rank those before it";
   const bool shares_tokens = parallel.sequence_parallel || parallel.context_parallel_size > 1;
   if (!model.moe.has_experts() || model.moe.expert_capacity_factor == 0 || !shares_tokens) return "";
   return "moe_expert_capacity_factor counts the tokens of a rank, and this layout shares those of a "
@@ -46,6 +71,7 @@ void verify_layouts(const RunConfig& recipe, const Vocabulary& vocabulary, const
   const RunConfig config = verified_config(recipe, options.num_ranks);
   std::vector<ParallelConfig> layouts =
       layout_choices(common_part(recipe.parallel), config.model, options.num_ranks);
+  add_hybrid_layouts(layouts, config.data);
   if (options.max_layouts > 0 && options.max_layouts < static_cast<int64_t>(layouts.size()))
     layouts.resize(static_cast<size_t>(options.max_layouts));
   const LayoutRunner runner(
@@ -56,7 +82,7 @@ void verify_layouts(const RunConfig& recipe, const Vocabulary& vocabulary, const
   for (const ParallelConfig& layout : layouts) {
     LayoutVerdict verdict{.name = layout_name(layout, options.num_ranks),
                           .deviation = {},
-                          .reason = why_incomparable(config.model, layout)};
+                          .reason = why_incomparable(config.model, layout, options.num_ranks)};
     if (verdict.reason.empty()) {
       try {
         verdict.deviation = compare_layouts(expected, runner.run(layout, options.num_ranks), tolerance);

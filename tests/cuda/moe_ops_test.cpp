@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "megalith/ops/expert_order.h"
+#include "megalith/ops/rank_copies.h"
 #include "megalith/ops/route.h"
 
 #include "tests/cuda/twins.h"
@@ -260,19 +261,34 @@ TEST(CudaMoe, MapsOfRows) {
   }
 }
 
-TEST(CudaMoe, MapsOfSegments) {
+TEST(CudaMoe, CopiesForRanks) {
   Twins t;
-  for (const int64_t scale : {1, 1000}) {
-    const std::vector<RowSegment> segments = {{.first_row = 5 * scale, .first_copy = 0, .length = 3 * scale},
-                                              {.first_row = 0, .first_copy = 3 * scale, .length = 4 * scale},
-                                              {.first_row = 8 * scale, .first_copy = 7 * scale, .length = 0}};
-    for (const int64_t rows_behind : {0, 2}) {
-      const auto map_on = [&](Exec& exec) {
-        return map_of_segments(segments, (8 + rows_behind) * scale, 7 * scale + rows_behind, exec);
+  for (const Choices kind :
+       {Choices::kSpread, Choices::kSomeDropped, Choices::kOneGetsAll, Choices::kAllDropped}) {
+    for (const auto& [tokens, topk, experts, ranks] : std::vector<std::array<int64_t, 4>>{
+             {0, 2, 8, 2}, {23, 3, 6, 3}, {1, 1, 1, 1}, {1025, 4, 16, 4}, {5000, 8, 128, 64}}) {
+      SCOPED_TRACE(fmt::format("kind {}: {} tokens, {} of {}, {} ranks", static_cast<int>(kind), tokens, topk,
+                               experts, ranks));
+      const auto choices = choices_of(t, kind, tokens, topk, experts);
+      const auto copies_on = [&](const Tensor& of, Exec& exec) {
+        return copies_for_ranks({.experts = of, .experts_of_rank = experts / ranks, .num_ranks = ranks},
+                                exec);
       };
-      const RowMap cpu = map_on(t.cpu()), gpu = map_on(t.gpu());
-      Twins::expect_equal({cpu.from, gpu.from}, "from");
-      Twins::expect_equal({cpu.to, gpu.to}, "to");
+      const RankCopies cpu = copies_on(choices.cpu, t.cpu()), gpu = copies_on(choices.gpu, t.gpu());
+      Twins::expect_equal({cpu.places, gpu.places}, "places");
+      Twins::expect_equal({cpu.counts, gpu.counts}, "counts");
+      int64_t num_copies = 0;
+      for (const int64_t count : to_vector<int64_t>(cpu.counts)) num_copies += count;
+      for (int64_t rank = 0; rank < ranks; ++rank) {
+        const int64_t count = to_vector<int64_t>(cpu.counts)[static_cast<size_t>(rank)];
+        const auto list = [&](const Tensor& all) { return all.slice(0, rank, rank + 1).slice(1, 0, count); };
+        Twins::expect_equal({list(cpu.tokens), list(gpu.tokens)}, "tokens");
+      }
+      const SentCopies sent_cpu = sent_copies(cpu, choices.cpu, num_copies, t.cpu());
+      const SentCopies sent_gpu = sent_copies(gpu, choices.gpu, num_copies, t.gpu());
+      Twins::expect_equal({sent_cpu.tokens.from, sent_gpu.tokens.from}, "from");
+      Twins::expect_equal({sent_cpu.tokens.to, sent_gpu.tokens.to}, "to");
+      Twins::expect_equal({sent_cpu.experts, sent_gpu.experts}, "experts");
     }
   }
 }

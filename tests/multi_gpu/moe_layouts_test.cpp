@@ -87,6 +87,23 @@ std::vector<Layout> layouts() {
                        const MoeConfig& moe) {
     all.push_back({.name = name, .num_ranks = num_ranks, .parallel = parallel, .moe = moe});
   };
+  // The shared expert beside the tokens' way.
+  const auto overlapped = [](ParallelConfig parallel) {
+    parallel.moe_shared_expert_overlap = true;
+    return parallel;
+  };
+  add("Ep2Overlap", 2, overlapped(ep(2)), by_sigmoid());
+  add("Ep4Overlap", 4, overlapped(ep(4)), by_sigmoid());
+  add("Tp2SpEtp2Overlap", 2,
+      overlapped(
+          {.tensor_model_parallel_size = 2, .expert_tensor_parallel_size = 2, .sequence_parallel = true}),
+      by_sigmoid());
+  add("Tp2SpEp2Etp1Overlap", 2,
+      overlapped({.tensor_model_parallel_size = 2,
+                  .expert_model_parallel_size = 2,
+                  .expert_tensor_parallel_size = 1,
+                  .sequence_parallel = true}),
+      by_sigmoid());
   add("Ep2Zero1", 2, {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim"},
       by_softmax());
   add("Ep2Zero3", 2,

@@ -34,7 +34,7 @@ RunConfig config_of(const LayoutCase& layout) {
   c.optim.lr = 3e-3;
   c.optim.lr_decay_style = "constant";
   c.train.train_iters = 100;
-  c.train.micro_batch_size = 1;
+  c.train.micro_batch_size = layout.micro_batch;
   c.train.global_batch_size = kGlobalBatch;
   c.train.calculate_per_token_loss = c.data.eod_mask_loss = layout.is_per_token;
   if (!layout.window.empty()) {
@@ -58,16 +58,21 @@ LayoutRun run_layout(const LayoutCase& layout, int num_steps) {
       .run(layout.parallel, layout.num_ranks);
 }
 
-void expect_equal_to_one_rank(const LayoutCase& layout) {
-  const RunConfig config = config_of(layout);
-  const LayoutRunner runner(config, kTokens, {.num_steps = 10});
-  const LayoutRun expected = runner.run({}, 1);
-  const LayoutRun actual = runner.run(layout.parallel, layout.num_ranks);
-  EXPECT_LT(expected.losses.back(), expected.losses.front());
-  const LayoutDeviation deviation = compare_layouts(expected, actual, layout_tolerance(config));
+void expect_equal_runs(const LayoutCase& expected, const LayoutCase& actual) {
+  const LayoutRun wanted = run_layout(expected, 10);
+  EXPECT_LT(wanted.losses.back(), wanted.losses.front());
+  const LayoutDeviation deviation =
+      compare_layouts(wanted, run_layout(actual, 10), layout_tolerance(config_of(actual)));
   EXPECT_TRUE(deviation.is_ok()) << deviation.where << ": " << deviation.worst << ", allowed "
                                  << deviation.allowed;
   ::testing::Test::RecordProperty("share_of_allowed", fmt::format("{:.3f}", deviation.share()));
+}
+
+void expect_equal_to_one_rank(const LayoutCase& layout) {
+  LayoutCase one_rank = layout;
+  one_rank.parallel = {};
+  one_rank.num_ranks = 1;
+  expect_equal_runs(one_rank, layout);
 }
 
 std::vector<LayoutCase> layout_cases() {

@@ -18,13 +18,16 @@ struct LayoutCase {
   bool is_per_token = false;         ///< calculate_per_token_loss, with tokens that do not count
   MoeConfig moe = {};                ///< of a Llama-style model
   std::vector<int64_t> window = {};  ///< window_size; every third layer sees all
-  std::string documents = {};        ///< a data set whose documents do not see each other
+  int64_t micro_batch = 1;
+  std::string documents = {};  ///< a data set whose documents do not see each other
 };
 
-/// Trains a small f32 model on fixed tokens: global batch 8, microbatches of 1.
+/// Trains a small f32 model on fixed tokens: global batch 8.
 LayoutRun run_layout(const LayoutCase& layout, int num_steps);
 
 /// Losses, norms and gradients of ten steps.
+void expect_equal_runs(const LayoutCase& expected, const LayoutCase& actual);
+/// The same on one rank.
 void expect_equal_to_one_rank(const LayoutCase& layout);
 
 /// Layouts of dense models.

@@ -34,6 +34,12 @@ MoeConfig by_softmax() {
   return c;
 }
 
+MoeConfig by_whole_step() {
+  MoeConfig c = by_softmax();
+  c.router_load_balancing_type = "global_aux_loss";
+  return c;
+}
+
 // Every rank sends an expert at most as many of its own tokens: the same ones on all layouts that do not
 // share the tokens of a microbatch.
 MoeConfig with_capacity(double factor, const std::string& drop_policy) {
@@ -111,6 +117,17 @@ std::vector<LayoutCase> moe_cases() {
        .data_parallel_sharding_strategy = "optim_grads_params",
        .num_distributed_optimizer_instances = 2},
       by_softmax());
+  // Ranks that share each microbatch count as one rank does.
+  add("Tp2SpEp2_global", 2,
+      {.tensor_model_parallel_size = 2,
+       .expert_model_parallel_size = 2,
+       .expert_tensor_parallel_size = 1,
+       .sequence_parallel = true},
+      by_whole_step());
+  add("Ep2Cp2_global", 2, {.context_parallel_size = 2, .expert_model_parallel_size = 2}, by_whole_step());
+  for (const std::string schedule : {"gpipe", "dualpipev"})
+    add("Pp2_global_" + schedule, 2, {.pipeline_model_parallel_size = 2, .pipeline_schedule = schedule},
+        by_whole_step());
   for (const std::string policy : {"probs", "position"}) {
     MoeConfig moe = with_capacity(policy == "probs" ? 1.5 : 1, policy);
     add("Ep2_capacity_" + policy, 2, ep(2), moe);
@@ -129,6 +146,35 @@ TEST_P(MoeLayouts, TenStepsEqualOneRank) {
 
 INSTANTIATE_TEST_SUITE_P(All, MoeLayouts, ::testing::ValuesIn(moe_cases()),
                          [](const auto& instance) { return instance.param.name; });
+
+// Data-parallel ranks count their microbatches together, as one rank counts a microbatch of both.
+TEST(MoeLayouts, GlobalAuxLossCountsTheRanksOfDataParallelism) {
+  const LayoutCase one{.name = "", .moe = by_whole_step(), .micro_batch = 2};
+  testing::expect_equal_runs(one, {.name = "", .num_ranks = 2, .moe = by_whole_step()});
+  testing::expect_equal_runs(
+      one, {.name = "",
+            .num_ranks = 2,
+            .parallel = {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim"},
+            .moe = by_whole_step()});
+}
+
+// The shared expert beside the tokens' way: not one bit differs, on ranks that exchange rows.
+TEST(MoeLayouts, SharedExpertOverlapHasTheSameBits) {
+  for (const int64_t etp : {1, 2}) {
+    LayoutCase layout{.name = "",
+                      .num_ranks = 4,
+                      .parallel = {.tensor_model_parallel_size = 2,
+                                   .expert_model_parallel_size = 2,
+                                   .expert_tensor_parallel_size = etp,
+                                   .sequence_parallel = true},
+                      .moe = by_sigmoid()};
+    const LayoutRun expected = testing::run_layout(layout, 3);
+    layout.parallel.moe_shared_expert_overlap = true;
+    EXPECT_EQ(compare_layouts(expected, testing::run_layout(layout, 3), 1e-5).worst, 0);
+  }
+  const LayoutCase none{.name = "", .parallel = {.moe_shared_expert_overlap = true}, .moe = by_softmax()};
+  EXPECT_THROW(testing::run_layout(none, 1), UsageError);
+}
 
 // What the comparison above would say of a run that is slightly wrong.
 TEST(CompareLayouts, SeesAWrongGradientAndAWrongLoss) {

@@ -28,25 +28,47 @@ Tensor exchanged(const Tensor& x, const RowExchange& exchange, Exec& exec, const
   return y;
 }
 
-class ExchangeRowsNode : public Node {
+// The other has the gradient travel; here it must have come.
+class BeginExchangeRowsNode : public Node {
  public:
-  ExchangeRowsNode(ValueId x_id, RowExchange exchange) : x_id_(x_id), exchange_(std::move(exchange)) {}
-  const char* name() const override { return "exchange_rows"; }
+  BeginExchangeRowsNode(ValueId x_id, Communicator& group) : x_id_(x_id), group_(&group) {}
+  const char* name() const override { return "begin_exchange_rows"; }
   void backward_input(Tape& tape) override {
-    const Tensor d_y = tape.take_gradient(output());
-    tape.add_gradient(x_id_, exchanged(d_y, exchange_.reversed(), tape.exec(), "d_exchange_rows"));
+    group_->wait();
+    tape.add_gradient(x_id_, tape.take_gradient(output()));
   }
 
  private:
   ValueId x_id_;
+  Communicator* group_;
+};
+
+class EndExchangeRowsNode : public Node {
+ public:
+  EndExchangeRowsNode(const Var& begun, RowExchange exchange)
+      : begun_(begun.id), cols_(begun.data.dim(1)), exchange_(std::move(exchange)) {}
+  const char* name() const override { return "end_exchange_rows"; }
+  void backward_input(Tape& tape) override {
+    const Tensor d_y = tape.take_gradient(output()).view({exchange_.recv_length, cols_});
+    tape.add_gradient(begun_, exchanged(d_y, exchange_.reversed(), tape.exec(), "d_exchange_rows"));
+  }
+
+ private:
+  ValueId begun_;
+  int64_t cols_;
   RowExchange exchange_;
 };
 
 }  // namespace
 
-Var exchange_rows(Tape& tape, const Var& x, const RowExchange& exchange) {
-  return tape.apply<ExchangeRowsNode>(exchanged(x.data, exchange, tape.exec(), "exchange_rows"), x.id,
-                                      exchange);
+Var begin_exchange_rows(Tape& tape, const Var& x, const RowExchange& exchange) {
+  return tape.apply<BeginExchangeRowsNode>(exchanged(x.data, exchange, tape.exec(), "exchange_rows"), x.id,
+                                           *exchange.group);
+}
+
+Var end_exchange_rows(Tape& tape, const Var& begun, const RowExchange& exchange) {
+  exchange.group->wait();
+  return tape.apply<EndExchangeRowsNode>(begun.data, begun, exchange);
 }
 
 }  // namespace megalith

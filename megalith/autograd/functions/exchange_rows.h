@@ -1,5 +1,5 @@
 #pragma once
-// defines: RowExchange, exchange_rows
+// defines: RowExchange, begin_exchange_rows, end_exchange_rows
 
 #include <vector>
 
@@ -21,7 +21,10 @@ struct RowExchange {
   RowExchange reversed() const { return {group, recv_rows, send_rows, recv_length, send_length}; }
 };
 
-/// x [send_length, H] -> [recv_length, H]. The backward is the exchange in reverse.
-Var exchange_rows(Tape& tape, const Var& x, const RowExchange& exchange);
+/// x [send_length, H] -> [recv_length, H]; the backward is the exchange in reverse. Nobody may touch the rows
+/// between the two calls: with a group of CommOrder::kBeside they travel while the functions called in
+/// between compute, and their gradients while those of these functions do.
+Var begin_exchange_rows(Tape& tape, const Var& x, const RowExchange& exchange);
+Var end_exchange_rows(Tape& tape, const Var& begun, const RowExchange& exchange);
 
 }  // namespace megalith

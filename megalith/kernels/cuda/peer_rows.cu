@@ -22,7 +22,7 @@ __global__ void combine_peer_rows_kernel(const __grid_constant__ CombinePeerRows
     acc_t<T> sums[kAhead][kCount] = {};
     for (int64_t k = 0; k < args.terms; ++k) {
       if (peer[k] < 0) continue;
-      const T* source = static_cast<const T*>(args.sources[peer[k]]) + place[k] / args.divisor * args.cols;
+      const T* source = static_cast<const T*>(args.sources[peer[k]]) + place[k] * args.cols;
       Vector<T, kCount> x[kAhead];
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
@@ -51,8 +51,7 @@ struct CombinePeerElements {
     for (int64_t k = 0; k < args.terms; ++k) {
       const int32_t peer = args.peer[row * args.terms + k];
       if (peer < 0) continue;
-      sum +=
-          to_acc(static_cast<const T*>(args.sources[peer])[args.place[row * args.terms + k] / args.divisor]);
+      sum += to_acc(static_cast<const T*>(args.sources[peer])[args.place[row * args.terms + k]]);
     }
     static_cast<T*>(args.out)[row] = from_acc<T>(sum);
   }
@@ -91,6 +90,41 @@ struct FindWayBack {
   }
 };
 
+struct FindCopies {
+  FindCopiesArgs args;
+  __device__ void operator()(int64_t, int64_t copy) const {
+    int64_t rank = 0;
+    while (rank < args.num_ranks && args.firsts[rank + 1] <= copy) ++rank;
+    const bool is_there = rank < args.num_ranks;
+    args.peer[copy] = is_there ? static_cast<int32_t>(rank) : -1;
+    args.place[copy] =
+        is_there ? args.tokens[rank][args.own_rank * args.num_tokens + copy - args.firsts[rank]] : 0;
+  }
+};
+
+struct PlaceRowsOfCopies {
+  FindCopiesArgs args;
+  __device__ void operator()(int64_t, int64_t row) const {
+    const int32_t peer = args.arrival_peer[row], choice = args.arrival_place[row];
+    args.from[row] = -1;
+    if (peer < 0) return;
+    const int64_t token = choice / args.topk;
+    const int64_t copy = args.firsts[peer] + args.places[peer][token * args.num_ranks + args.own_rank];
+    args.from[row] = static_cast<int32_t>(copy);
+    args.to[copy * args.topk + choice % args.topk] = static_cast<int32_t>(row);
+  }
+};
+
+struct LocateCopies {
+  LocateCopiesArgs args;
+  __device__ void operator()(int64_t t, int64_t rank) const {
+    const int64_t i = t * args.num_ranks + rank;
+    const int32_t place = args.places[i];
+    args.peer[i] = place < 0 ? -1 : static_cast<int32_t>(rank);
+    args.place[i] = place < 0 ? 0 : args.firsts[rank] + place;
+  }
+};
+
 }  // namespace
 
 void combine_peer_rows(const CombinePeerRowsArgs& args, Exec& exec) {
@@ -118,6 +152,15 @@ void find_arrivals(const FindArrivalsArgs& args, Exec& exec) {
 
 void find_way_back(const FindWayBackArgs& args, Exec& exec) {
   launch_rows(FindWayBack{args}, 1, args.num_choices, exec);
+}
+
+void find_copies(const FindCopiesArgs& args, Exec& exec) {
+  launch_rows(FindCopies{args}, 1, args.copies, exec);
+  launch_rows(PlaceRowsOfCopies{args}, 1, args.rows, exec);
+}
+
+void locate_copies(const LocateCopiesArgs& args, Exec& exec) {
+  launch_rows(LocateCopies{args}, args.num_tokens, args.num_ranks, exec);
 }
 
 }  // namespace megalith::cuda

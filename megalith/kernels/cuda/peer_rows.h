@@ -1,6 +1,7 @@
 #pragma once
-// defines: kMaxPeers, CombinePeerRowsArgs, combine_peer_rows, FindArrivalsArgs, find_arrivals,
-// FindWayBackArgs, find_way_back
+// defines: kMaxPeers, CombinePeerRowsArgs, combine_peer_rows,
+// FindArrivalsArgs, find_arrivals, FindWayBackArgs, find_way_back, FindCopiesArgs, find_copies,
+// LocateCopiesArgs, locate_copies
 
 #include <cstdint>
 
@@ -14,14 +15,13 @@ namespace megalith::cuda {
 
 constexpr int kMaxPeers = 64;
 
-/// out[n] = sum over `terms`, in order, of row place[n, k] / divisor of the matrix of rank peer[n, k]; none
+/// out[n] = sum over `terms`, in order, of row place[n, k] of the matrix of rank peer[n, k]; none
 /// where peer is -1. All matrices have `cols` columns and no gaps.
 struct CombinePeerRowsArgs {
   DType dtype = DType::kF32;
   int64_t rows = 0, cols = 0, terms = 0;
-  const int32_t* peer = nullptr;   // [rows, terms]
-  const int32_t* place = nullptr;  // [rows, terms]
-  int32_t divisor = 1;
+  const int32_t* peer = nullptr;        // [rows, terms]
+  const int32_t* place = nullptr;       // [rows, terms]
   const void* sources[kMaxPeers] = {};  ///< by rank, on any GPU that this one reaches
   void* out = nullptr;                  // [rows, cols]
 };
@@ -50,5 +50,33 @@ struct FindWayBackArgs {
   int32_t* place = nullptr;
 };
 void find_way_back(const FindWayBackArgs& args, Exec& exec);
+
+/// Copies [firsts[r], firsts[r + 1]) are of rank r, of the tokens its list names for own_rank; peer is -1
+/// behind them. Row m of choice arrival_place[m] of rank arrival_peer[m] is of the copy that its token's
+/// place says, and stands in `to`, which holds -1 before, where the choice stands among its token's.
+struct FindCopiesArgs {
+  int64_t copies = 0, rows = 0, topk = 1;
+  int64_t num_ranks = 0, own_rank = 0, num_tokens = 0;
+  int32_t firsts[kMaxPeers + 1] = {};
+  const int32_t* tokens[kMaxPeers] = {};   // [num_ranks, num_tokens] each
+  const int32_t* places[kMaxPeers] = {};   // [num_tokens, num_ranks] each
+  const int32_t* arrival_peer = nullptr;   // [rows]; -1: none
+  const int32_t* arrival_place = nullptr;  // [rows]
+  int32_t* peer = nullptr;                 // [copies], out
+  int32_t* place = nullptr;                // [copies], out
+  int32_t* from = nullptr;                 // [rows], out
+  int32_t* to = nullptr;                   // [copies, topk], out
+};
+void find_copies(const FindCopiesArgs& args, Exec& exec);
+
+/// peer[t, r] = r, place[t, r] = firsts[r] + places[t, r]; peer -1 where places is.
+struct LocateCopiesArgs {
+  int64_t num_tokens = 0, num_ranks = 0;
+  int32_t firsts[kMaxPeers] = {};
+  const int32_t* places = nullptr;
+  int32_t* peer = nullptr;
+  int32_t* place = nullptr;
+};
+void locate_copies(const LocateCopiesArgs& args, Exec& exec);
 
 }  // namespace megalith::cuda

@@ -68,16 +68,6 @@ __global__ void row_dots_kernel(cpu::RowDotsArgs args) {
   if (threadIdx.x == 0) static_cast<acc_t<T>*>(args.out)[row] = sum;
 }
 
-__global__ void fill_map_kernel(FillMapArgs args) {
-  const int32_t* segment = args.segments + 3 * int64_t{blockIdx.x};
-  const int32_t row = segment[0], copy = segment[1], length = segment[2];
-  const int32_t step = static_cast<int32_t>(gridDim.y * blockDim.x);
-  for (int32_t i = static_cast<int32_t>(blockIdx.y * blockDim.x + threadIdx.x); i < length; i += step) {
-    args.from[copy + i] = row + i;
-    args.to[row + i] = copy + i;
-  }
-}
-
 }  // namespace
 
 void permute_rows(const PermuteRowsArgs& args, Exec& exec) {
@@ -110,14 +100,6 @@ void row_dots(const cpu::RowDotsArgs& args, Exec& exec) {
       row_dots_kernel<T, 1><<<grid, block, 0, exec.cuda().stream()>>>(args);
     }
   });
-  MG_CUDA_LAUNCHED();
-}
-
-void fill_map(const FillMapArgs& args, Exec& exec) {
-  if (args.num_segments == 0) return;
-  constexpr unsigned kThreads = 128, kBlocksOfSegment = 4;
-  const dim3 grid(narrow<unsigned>(args.num_segments), kBlocksOfSegment);
-  fill_map_kernel<<<grid, kThreads, 0, exec.cuda().stream()>>>(args);
   MG_CUDA_LAUNCHED();
 }
 

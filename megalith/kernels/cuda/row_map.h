@@ -1,5 +1,5 @@
 #pragma once
-// defines: PermuteRowsArgs, permute_rows, combine_rows, row_dots, FillMapArgs, fill_map
+// defines: PermuteRowsArgs, permute_rows, combine_rows, row_dots
 
 #include "megalith/kernels/cpu/row_map.h"
 
@@ -19,15 +19,5 @@ void permute_rows(const PermuteRowsArgs& args, Exec& exec);
 /// As on the CPU, to the same bits.
 void combine_rows(const cpu::CombineRowsArgs& args, Exec& exec);
 void row_dots(const cpu::RowDotsArgs& args, Exec& exec);
-
-/// For each segment s of [first row, first copy, length] and i < length: from[copy + i] = row + i and
-/// to[row + i] = copy + i.
-struct FillMapArgs {
-  int64_t num_segments = 0;
-  const int32_t* segments = nullptr;  // [num_segments, 3]
-  int32_t* from = nullptr;
-  int32_t* to = nullptr;
-};
-void fill_map(const FillMapArgs& args, Exec& exec);
 
 }  // namespace megalith::cuda

@@ -16,6 +16,11 @@ MoeLayer::MoeLayer(const Options& options, const Mesh& mesh, ParameterStore& sto
         "tensor_model_parallel_size {} with num_experts {} needs sequence_parallel: true, so that "
         "tensor-parallel ranks bring different tokens to the experts",
         mesh.tp().size(), options.experts.num_experts));
+  if (mesh.config().moe_shared_expert_overlap &&
+      (!options.shared_expert || options.dispatcher != DispatcherKind::kAllToAll))
+    throw UsageError(
+        "moe_shared_expert_overlap needs moe_shared_expert_intermediate_size above 0 and "
+        "moe_token_dispatcher_type alltoall");
   if (options.shared_expert) shared_expert_.emplace(*options.shared_expert, mesh, store);
 }
 
@@ -35,10 +40,18 @@ Var MoeLayer::forward(Tape& tape, const ForwardContext& context, const Var& x) c
     choice.has_dropped = true;
     if (options_.pads_to_capacity) choice.rows_per_expert = capacity;
   }
-  const DispatchedTokens sent = dispatcher_.dispatch(tape, x, choice);
+  // Tokens travel while the shared expert computes: to their experts beside its first product, back beside
+  // its second.
+  DispatchedTokens sent = dispatcher_.begin_dispatch(tape, x, choice);
+  std::optional<Mlp::Expanded> expanded;
+  if (shared_expert_) expanded = shared_expert_->expand(tape, x);
+  sent = dispatcher_.end_dispatch(tape, std::move(sent));
   const Var processed = experts_.forward(tape, sent.x, sent.probs, sent.offsets);
-  const Var combined = dispatcher_.combine(tape, processed, sent.plan);
-  return shared_expert_ ? add(tape, combined, shared_expert_->forward(tape, x)) : combined;
+  const Var begun = dispatcher_.begin_combine(tape, processed, sent.plan);
+  Var shared;
+  if (shared_expert_) shared = shared_expert_->contract(tape, *expanded);
+  const Var combined = dispatcher_.end_combine(tape, begun, sent.plan);
+  return shared_expert_ ? add(tape, combined, shared) : combined;
 }
 
 }  // namespace megalith

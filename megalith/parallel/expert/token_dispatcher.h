@@ -18,11 +18,12 @@ enum class DispatcherKind { kAllToAll, kAllGather };
 
 /// How the rows of one microbatch came to their experts, for the way back.
 struct DispatchPlan {
-  ExpertOrder order;     ///< of this rank's tokens, or with kAllGather of all
-  RowExchange exchange;  ///< over ep
-  RowMap arrival;        ///< received rows to rows sorted by expert
+  ExpertOrder order;  ///< rows sorted by expert: of this rank's tokens, of the copies that came, with
+                      ///< kAllGather of all tokens
   bool is_exchanged = false;
-  std::optional<PeerRoutes> routes;  ///< where ranks read rows from each other's memory, in place of the last
+  std::optional<PeerRoutes> routes;  ///< where ranks read rows from each other's memory, in place of the next
+  RowMap copies;                     ///< this rank's tokens to what it sends: one row for each rank
+  RowExchange exchange;              ///< of these rows over ep
 };
 
 struct DispatchedTokens {
@@ -37,17 +38,22 @@ struct DispatchedTokens {
 /// tokens before and their sums after. Every rank comes with tokens of its own, as many as its peers. No
 /// token is dropped here; choices of -1 go nowhere.
 ///
+/// With kAllToAll a token goes once to each rank that holds some of its experts, whatever their number. Its
+/// results are summed at that rank, in the order of the choices, rounded, and then over the ranks in their
+/// order; so is the gradient of the token.
+///
 /// kAllToAll between rank threads whose GPUs reach each other, without etp: a rank's kernels read the rows
 /// from where they lie, sorted, and sum what comes back, with the bits of the exchange; nothing is packed or
 /// copied twice. Making a dispatcher is a collective.
 ///
-/// On a GPU the host waits once for a dispatch, for the numbers of rows that set the sizes of tensors: not at
-/// all on one rank without dropped choices, or with rows_per_expert.
+/// On a GPU the host waits once for a dispatch, for the numbers of rows that set the sizes of tensors, and
+/// twice where rows are exchanged: not at all on one rank without dropped choices, or with rows_per_expert.
 class TokenDispatcher {
  public:
   TokenDispatcher(DispatcherKind kind, int64_t num_experts, const Mesh& mesh)
       : kind_(kind), num_experts_(num_experts), shard_(expert_shard(num_experts, mesh)), mesh_(&mesh) {
-    if (kind == DispatcherKind::kAllToAll && etp().size() == 1) peers_ = make_peer_access(ep());
+    if (kind == DispatcherKind::kAllToAll && etp().size() == 1 && !mesh.config().moe_shared_expert_overlap)
+      peers_ = make_peer_access(ep());
   }
 
   struct Choice {
@@ -58,12 +64,26 @@ class TokenDispatcher {
     bool has_dropped = false;  ///< some of `experts` may be -1
   };
   /// x [T, H].
-  DispatchedTokens dispatch(Tape& tape, const Var& x, const Choice& choice) const;
+  DispatchedTokens dispatch(Tape& tape, const Var& x, const Choice& choice) const {
+    return end_dispatch(tape, begin_dispatch(tape, x, choice));
+  }
   /// y [M, H], already weighted, of which ranks of etp hold terms -> [T, H]: the sum for each token.
-  Var combine(Tape& tape, const Var& y, const DispatchPlan& plan) const;
+  Var combine(Tape& tape, const Var& y, const DispatchPlan& plan) const {
+    return end_combine(tape, begin_combine(tape, y, plan), plan);
+  }
+
+  /// The same in two calls, between which the rows may be under way: with moe_shared_expert_overlap and
+  /// kAllToAll beside the functions called in between, else in the first call. The plan is whole, the rows
+  /// are not to be touched before the second.
+  DispatchedTokens begin_dispatch(Tape& tape, const Var& x, const Choice& choice) const;
+  DispatchedTokens end_dispatch(Tape& tape, DispatchedTokens begun) const;
+  Var begin_combine(Tape& tape, const Var& y, const DispatchPlan& plan) const;
+  Var end_combine(Tape& tape, const Var& begun, const DispatchPlan& plan) const;
 
  private:
+  ExpertOrder sorted(const Choice& choice, Exec& exec) const;  ///< this rank's choices
   DispatchedTokens all_to_all(Tape& tape, const Var& x, const Choice& choice) const;
+  void exchange(Tape& tape, const Var& x, const Choice& choice, DispatchedTokens& result) const;
   void pull(Tape& tape, const Var& x, const Choice& choice, DispatchedTokens& result) const;
   DispatchedTokens all_gather(Tape& tape, const Var& x, const Choice& choice) const;
   Communicator& ep() const { return mesh_->group(Axis::kEp); }
