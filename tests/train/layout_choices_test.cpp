@@ -150,5 +150,28 @@ TEST(VerifyLayouts, ReportsEveryLayoutOnce) {
   EXPECT_GT(expected, 8);
 }
 
+TEST(VerifyLayouts, TriesHybridContextWhereDocumentsArePacked) {
+  RunConfig config;
+  config.model = expert_model();
+  config.model.moe.router_load_balancing_type = "global_aux_loss";
+  config.model.moe.aux_loss_coeff = 0.01;
+  config.optim.lr = 1e-3;
+  config.train.train_iters = 10;
+  config = shrink(config, 2);
+  config.data.reset_attention_mask = true;
+  complete(config, 0);
+  int64_t num_hybrids = 0, num_data_parallel = 0;
+  verify_layouts(config, {.size = config.model.vocab_size, .eod = 1}, {.num_ranks = 2, .num_steps = 1},
+                 [&](const LayoutVerdict& verdict, int64_t) {
+                   EXPECT_FALSE(verdict.has_failed) << verdict.name << verdict.reason;
+                   const bool is_data_parallel = verdict.name.starts_with("dp2");
+                   EXPECT_NE(verdict.deviation.has_value(), is_data_parallel) << verdict.name;
+                   num_hybrids += verdict.name.find("hybrid") != std::string::npos;
+                   num_data_parallel += is_data_parallel;
+                 });
+  EXPECT_EQ(num_hybrids, 1);
+  EXPECT_GT(num_data_parallel, 0);
+}
+
 }  // namespace
 }  // namespace megalith
