@@ -1,8 +1,8 @@
 // A mixture of experts on several GPUs of one machine.
 //
-//     bench_moe_ranks GPUS          dispatch and combine against bare all-to-alls of NCCL that carry every
-//     row bench_moe_ranks GPUS layer    a layer of Qwen3-30B-A3B by phase bench_moe_ranks GPUS shared   a
-//     layer of DeepSeek-V2-Lite with and without moe_shared_expert_overlap
+//     bench_moe_ranks GPUS          dispatch and combine, beside NCCL's all-to-alls of every row
+//     bench_moe_ranks GPUS layer    a layer of Qwen3-30B-A3B by phase
+//     bench_moe_ranks GPUS shared   DeepSeek-V2-Lite's layer with and without moe_shared_expert_overlap
 //
 // Every GPU has its own tokens and its share of the experts; bf16. "peers": rows are read from the memory of
 // the rank that has them; "nccl": packed, exchanged and sorted.
