@@ -138,6 +138,38 @@ void compare_exchanges(int num_ranks) {
   }
 }
 
+// A layer with its weights, rows that go in, and the gradient of what comes out.
+struct Trial {
+  Trial(const MoeLayer::Options& options, int64_t tokens, const Mesh& mesh, const Rank& of_rank)
+      : rank(of_rank),
+        layer(options, mesh, store),
+        x(random_tensor({tokens, options.router.hidden_size}, DType::kBF16, rank.exec)),
+        d_y(random_tensor({tokens, options.router.hidden_size}, DType::kBF16, rank.exec)) {
+    store.materialize(rank.exec, DType::kBF16);
+    store.initialize(rank.exec);
+    store.allocate_gradients(rank.exec);
+    layer.router().allocate_state(rank.exec);
+  }
+  double forward_ms() {
+    Tape off(rank.exec, {.is_recording = false, .recompute = {}});
+    return milliseconds(rank, [&] { layer.forward(off, context, {x}); });
+  }
+  double step_ms() {
+    return milliseconds(rank, [&] {
+      store.mark_gradients_fresh();
+      Tape tape(rank.exec);
+      const Var y = layer.forward(tape, context, tape.leaf(x));
+      tape.backward(y, d_y);
+    });
+  }
+
+  const Rank& rank;
+  ParameterStore store;
+  MoeLayer layer;
+  Tensor x, d_y;
+  ForwardContext context{.batch = 4};
+};
+
 // Router, dispatch, experts and combine one after another with a wait between them, then the whole layer
 // forward and backward without.
 void measure_layer(int num_ranks, BesideTransport beside) {
@@ -145,31 +177,24 @@ void measure_layer(int num_ranks, BesideTransport beside) {
   on_gpus(num_ranks, beside, [&](const Rank& rank) {
     Exec& exec = rank.exec;
     const Mesh mesh(rank.world, ParallelConfig{.expert_model_parallel_size = num_ranks});
-    ParameterStore store;
-    MoeLayer layer({.router = {.name = "router",
-                               .hidden_size = kHidden,
-                               .num_experts = kExperts,
-                               .route = {.topk = kTopk},
-                               .balancing = Router::Balancing::kAuxLoss,
-                               .aux_loss_coeff = 0.001},
-                    .experts = {.name = "experts",
-                                .hidden_size = kHidden,
-                                .ffn_hidden_size = kFfn,
-                                .num_experts = kExperts}},
-                   mesh, store);
+    Trial trial({.router = {.name = "router",
+                            .hidden_size = kHidden,
+                            .num_experts = kExperts,
+                            .route = {.topk = kTopk},
+                            .balancing = Router::Balancing::kAuxLoss,
+                            .aux_loss_coeff = 0.001},
+                 .experts = {.name = "experts",
+                             .hidden_size = kHidden,
+                             .ffn_hidden_size = kFfn,
+                             .num_experts = kExperts}},
+                kTokens, mesh, rank);
+    MoeLayer& layer = trial.layer;
     const Router& router = layer.router();
-    store.materialize(exec, DType::kBF16);
-    store.initialize(exec);
-    store.allocate_gradients(exec);
-    layer.router().allocate_state(exec);
-    const Tensor x = random_tensor({kTokens, kHidden}, DType::kBF16, exec);
-    const Tensor d_y = random_tensor({kTokens, kHidden}, DType::kBF16, exec);
-    const ForwardContext context{.batch = 4};
     const TokenDispatcher dispatcher(DispatcherKind::kAllToAll, kExperts, mesh);
     Tape off(exec, {.is_recording = false, .recompute = {}});
-    const Var in{x};
+    const Var in{trial.x};
     RouterResult routed;
-    const double route_ms = milliseconds(rank, [&] { routed = router.forward(off, context, in); });
+    const double route_ms = milliseconds(rank, [&] { routed = router.forward(off, trial.context, in); });
     DispatchedTokens sent;
     const double dispatch_ms = milliseconds(rank, [&] {
       sent = dispatcher.dispatch(off, in, {.probs = routed.probs, .experts = routed.experts});
@@ -178,13 +203,7 @@ void measure_layer(int num_ranks, BesideTransport beside) {
     const double experts_ms = milliseconds(
         rank, [&] { processed = layer.experts().forward(off, sent.x, sent.probs, sent.offsets); });
     const double combine_ms = milliseconds(rank, [&] { dispatcher.combine(off, processed, sent.plan); });
-    const double forward_ms = milliseconds(rank, [&] { layer.forward(off, context, in); });
-    const double step_ms = milliseconds(rank, [&] {
-      store.mark_gradients_fresh();
-      Tape tape(exec);
-      const Var y = layer.forward(tape, context, tape.leaf(x));
-      tape.backward(y, d_y);
-    });
+    const double forward_ms = trial.forward_ms(), step_ms = trial.step_ms();
     if (rank.host.rank() != 0) return;
     const double forward_flops = 2.0 * 3 * kHidden * kFfn * kTopk * kTokens;
     std::printf(
@@ -202,38 +221,22 @@ void measure_overlap(int num_ranks, BesideTransport beside) {
   constexpr int64_t kTokens = 16384, kHidden = 2048, kFfn = 1408, kExperts = 64, kTopk = 6;
   for (const bool overlap : {false, true, false, true}) {
     on_gpus(num_ranks, beside, [&](const Rank& rank) {
-      Exec& exec = rank.exec;
       const Mesh mesh(rank.world, ParallelConfig{.expert_model_parallel_size = num_ranks,
                                                  .moe_shared_expert_overlap = overlap});
-      ParameterStore store;
-      MoeLayer layer({.router = {.name = "router",
-                                 .hidden_size = kHidden,
-                                 .num_experts = kExperts,
-                                 .route = {.topk = kTopk}},
-                      .experts = {.name = "experts",
-                                  .hidden_size = kHidden,
-                                  .ffn_hidden_size = kFfn,
-                                  .num_experts = kExperts},
-                      .shared_expert = Mlp::Options{.name = "shared",
-                                                    .hidden_size = kHidden,
-                                                    .ffn_hidden_size = 2 * kFfn,
-                                                    .activation = ActivationKind::kSwiglu}},
-                     mesh, store);
-      store.materialize(exec, DType::kBF16);
-      store.initialize(exec);
-      store.allocate_gradients(exec);
-      layer.router().allocate_state(exec);
-      const Tensor x = random_tensor({kTokens, kHidden}, DType::kBF16, exec);
-      const Tensor d_y = random_tensor({kTokens, kHidden}, DType::kBF16, exec);
-      const ForwardContext context{.batch = 4};
-      Tape off(exec, {.is_recording = false, .recompute = {}});
-      const double forward_ms = milliseconds(rank, [&] { layer.forward(off, context, {x}); });
-      const double step_ms = milliseconds(rank, [&] {
-        store.mark_gradients_fresh();
-        Tape tape(exec);
-        const Var y = layer.forward(tape, context, tape.leaf(x));
-        tape.backward(y, d_y);
-      });
+      Trial trial({.router = {.name = "router",
+                              .hidden_size = kHidden,
+                              .num_experts = kExperts,
+                              .route = {.topk = kTopk}},
+                   .experts = {.name = "experts",
+                               .hidden_size = kHidden,
+                               .ffn_hidden_size = kFfn,
+                               .num_experts = kExperts},
+                   .shared_expert = Mlp::Options{.name = "shared",
+                                                 .hidden_size = kHidden,
+                                                 .ffn_hidden_size = 2 * kFfn,
+                                                 .activation = ActivationKind::kSwiglu}},
+                  kTokens, mesh, rank);
+      const double forward_ms = trial.forward_ms(), step_ms = trial.step_ms();
       if (rank.host.rank() != 0) return;
       std::printf(
           "DeepSeek-V2-Lite's layer on %d GPUs, %ld tokens each, %s, overlap %s: forward %.3f ms, "

@@ -11,8 +11,7 @@ bool has_mpi() {
 MpiSession::MpiSession() {
   fail(
       "this build has no MPI: install libopenmpi-dev and openmpi-bin (`make build` does) and build again, "
-      "set "
-      "MASTER_ADDR and MASTER_PORT for srun, or start one process with --ranks");
+      "set MASTER_ADDR and MASTER_PORT for srun, or start one process with --ranks");
 }
 MpiSession::~MpiSession() = default;
 
