@@ -59,7 +59,7 @@ bool log_enabled(LogLevel level) {
 
 void log_message(LogLevel level, const std::string& message) {
   const char* prefix = level == LogLevel::kWarn ? "warning: " : level == LogLevel::kError ? "error: " : "";
-  logger()->log(to_spdlog(level), "{}{}", prefix, message);
+  logger()->log(to_spdlog(level), prefix + message);
 }
 
 }  // namespace megalith
