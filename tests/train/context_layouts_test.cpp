@@ -2,9 +2,7 @@
 // ranks for a document as it needs. All compute what one rank computes.
 #include <gtest/gtest.h>
 
-#include "megalith/core/rng.h"
-#include "megalith/data/indexed_dataset_builder.h"
-
+#include "tests/data/counting_documents.h"
 #include "tests/train/layout_run.h"
 #include "tests/train/trainer_fixture.h"
 
@@ -28,20 +26,6 @@ ParallelConfig hybrid(int64_t ranks, int64_t max_seqlen) {
   return parallel;
 }
 
-/// Counting sequences of 1 to 60 tokens, most of them short, each ended by the token 90.
-void write_documents(const std::string& prefix) {
-  IndexedDatasetBuilder builder(prefix, TokenType::kU16);
-  for (uint64_t document = 0; document < 400; ++document) {
-    const uint32_t word = RngKey{3, 1}.bits(document);
-    const auto length = static_cast<int32_t>(1 + word % 8 * (word >> 8) % 60);
-    std::vector<int32_t> tokens;
-    for (int32_t i = 0; i + 1 < length; ++i) tokens.push_back(static_cast<int32_t>((document + 3 * i) % 90));
-    tokens.push_back(90);
-    builder.add_document(tokens);
-  }
-  builder.finish();
-}
-
 enum class Rows { kWhole, kPacked };
 
 struct ContextCase {
@@ -56,7 +40,7 @@ TEST_P(ContextLayouts, TenStepsEqualOneRank) {
   LayoutCase layout = GetParam().layout;
   if (GetParam().rows == Rows::kPacked) {
     layout.documents = folder / "documents";
-    write_documents(layout.documents);
+    write_counting_documents(layout.documents, 90);
   }
   testing::expect_equal_to_one_rank(layout);
 }
