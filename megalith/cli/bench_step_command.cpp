@@ -11,6 +11,7 @@
 #include "megalith/cli/commands.h"
 #include "megalith/core/choose_device.h"
 #include "megalith/core/has_cuda.h"
+#include "megalith/core/memory/activation_arena.h"
 #include "megalith/kernels/cuda/gemm.h"
 #include "megalith/models/gpt/gpt_model.h"
 #include "megalith/train/train_step.h"
@@ -23,6 +24,7 @@ struct BenchStepOptions {
   int64_t steps = 0;
   std::string tune;
   int64_t cpu_offloading_num_layers = 0;
+  bool activation_arena = false;
 };
 
 void declare_fields(BenchStepOptions& c, FieldList& f) {
@@ -36,6 +38,7 @@ void declare_fields(BenchStepOptions& c, FieldList& f) {
         {.help = "that are timed, behind three others; 0: by the model", .min = 0, .main = true});
   f.add("cpu_offloading_num_layers", c.cpu_offloading_num_layers,
         {.help = "as in train: what the backward of the first layers needs waits in host memory", .min = 0});
+  f.add("activation_arena", c.activation_arena, {.help = "as in train: planned addresses"});
   f.add("tune", c.tune,
         {.help = "on a GPU: try other algorithms for the matrix products, write the better ones here "
                  "(MEGALITH_GEMM_TABLE names such a file), and run again",
@@ -211,6 +214,7 @@ void run_bench_step(CommandLine& line) {
   Exec exec(exec_options);
   MG_CHECK(exec.device().is_cuda() || step_options.tune.empty(), "--tune: the device is {}; allowed: a GPU",
            exec.device().name());
+  if (step_options.activation_arena) exec.pool().use_arena();
   GptModel model(c.model, exec);
   model.parameters().initialize(exec);
   model.parameters().allocate_gradients(exec);
@@ -232,6 +236,7 @@ void run_bench_step(CommandLine& line) {
   std::printf("%s, %s, %.1f M parameters, batch %ld x %ld, %s\n", step_options.model.c_str(), name_of(dtype),
               static_cast<double>(model.parameters().num_elements()) * 1e-6, c.batch, c.seq, where.c_str());
   report(c, time_steps(c, step, std::ref(batches), exec), model, ceilings, exec);
+  if (const ActivationArena* arena = exec.pool().arena()) std::printf("arena:\n%s", arena->report().c_str());
   log_debug("memory by owner:\n{}", exec.ledger().report());
   if constexpr (kHasCuda) {
     if (!exec.device().is_cuda()) return;

@@ -17,6 +17,9 @@
 #include "megalith/core/choose_device.h"
 #include "megalith/core/cuda/cuda_context.h"
 #include "megalith/core/has_cuda.h"
+#include "megalith/core/memory/activation_arena.h"
+#include "megalith/core/memory/out_of_memory.h"
+#include "megalith/plan/largest_batch.h"
 #include "megalith/tokenizer/tokenizer.h"
 #include "megalith/train/trainer.h"
 
@@ -127,6 +130,21 @@ void report_memory(Communicator& host, Exec& exec) {
                                       human_bytes(static_cast<double>(*largest)));
   log_info("memory by owner at the peak ({}){}:\n{}", human_bytes(static_cast<double>(own)), others,
            exec.ledger().report());
+  if (const ActivationArena* arena = exec.pool().arena())
+    log_info("activation arena{}:\n{}", peaks.size() == 1 ? "" : " of rank 0", arena->report());
+}
+
+// Says in the error what would fit.
+TrainSummary run_or_advise(Trainer& trainer, StopSignal& stop, const RunConfig& config, int num_ranks,
+                           Exec& exec) {
+  try {
+    return trainer.run(stop);
+  } catch (const OutOfMemory& error) {
+    fail("{}{}", error.what(),
+         batch_advice(config, num_ranks,
+                      {.limit_bytes = error.bytes().limit,
+                       .wanted_bytes = exec.ledger().peak_bytes() + error.bytes().asked}));
+  }
 }
 
 void run_train(CommandLine& line) {
@@ -160,7 +178,7 @@ void run_train(CommandLine& line) {
     world.run([&](Communicator& comm) {
       const Mesh mesh(comm, config.parallel);
       Trainer trainer(config, vocabulary, yaml, mesh, exec);
-      const TrainSummary summary = trainer.run(stop);
+      const TrainSummary summary = run_or_advise(trainer, stop, config, launch.num_ranks, exec);
       report_memory(place.host, exec);
       if (place.host.rank() == 0) print_summary(summary);
     });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "megalith/core/memory/activation_arena.h"
 #include "megalith/parallel/pipeline/make_schedule.h"
 #include "megalith/parallel/stage_layout.h"
 #include "megalith/train/device_batch.h"
@@ -38,6 +39,7 @@ double evaluate(LanguageModel& model, const Mesh& mesh, BatchLoader& loader, int
   HostBatch host;
   double loss_sum = 0, num_tokens = 0;
   for (int64_t i = 0; i < num_batches && loader.next(host); ++i) {
+    const ArenaScope arena(exec.pool(), "activations", "evaluation");
     const DeviceBatch batch = make_device_batch(host, LossScaling::kSum, 1, context_share(mesh), exec);
     loss_sum += forward_loss(model, mesh, stages, batch, exec);
     num_tokens += batch.num_tokens;

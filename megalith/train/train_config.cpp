@@ -49,6 +49,10 @@ void declare_fields(TrainConfig& c, FieldList& f) {
       {.help = "of the first layers (of every pipeline chunk), what the backward needs waits in pinned host "
                "memory, copied beside the work of the GPU; 0: none",
        .min = 0});
+  f.add(
+      "activation_arena", c.activation_arena,
+      {.help = "what a step takes and returns lies at planned addresses, the same in every step; other steps "
+               "than those before are served as without"});
   f.add("calculate_per_token_loss", c.calculate_per_token_loss,
         {.help = "every token of a step counts alike, instead of every microbatch"});
   f.add("nan_policy", c.nan_policy,
@@ -94,6 +98,8 @@ void check_cuda_graph(const RunConfig& config, int num_ranks) {
           "a dense model: what experts compute differs from batch to batch");
   require(config.model.hidden_dropout == 0 && config.model.attention_dropout == 0,
           "hidden_dropout 0 and attention_dropout 0: a graph would drop the same elements every time");
+  require(!config.train.activation_arena,
+          "activation_arena false: what a graph uses lies in memory of its own, at addresses that stay");
   require(config.train.cpu_offloading_num_layers == 0, "cpu_offloading_num_layers 0");
 }
 

@@ -39,6 +39,7 @@ struct TrainConfig {
   std::string recompute_granularity = "none";
   std::vector<std::string> recompute_modules = {"layernorm", "mlp_act"};
   int64_t cpu_offloading_num_layers = 0;
+  bool activation_arena = false;
   bool calculate_per_token_loss = false;
   std::string nan_policy = "stop";
   int64_t timing_log_level = 0;

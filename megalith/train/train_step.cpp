@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "megalith/base/log.h"
+#include "megalith/core/memory/activation_arena.h"
 #include "megalith/optim/clip.h"
 #include "megalith/parallel/pipeline/make_schedule.h"
 #include "megalith/parallel/stage_layout.h"
@@ -27,6 +28,7 @@ TrainStep::TrainStep(const Parts& parts, const TrainConfig& train, double clip_g
       data_parallel_(parts.model->parameters(), *parts.mesh) {}
 
 StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatch& next_batch, Exec& exec) {
+  const ArenaScope arena(exec.pool(), "activations", "training step");
   LanguageModel& model = *parts_.model;
   ParameterStore& parameters = model.parameters();
   const Mesh& mesh = *parts_.mesh;

@@ -42,6 +42,7 @@ Exec& checked(Exec& exec, const TrainConfig& train) {
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) cuda::check_device_code(exec.cuda().limits());
   }
+  if (train.activation_arena) exec.pool().use_arena();
   return exec;
 }
 

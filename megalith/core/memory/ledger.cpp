@@ -5,6 +5,7 @@
 
 #include "megalith/base/error.h"
 #include "megalith/base/text.h"
+#include "megalith/core/memory/out_of_memory.h"
 
 namespace megalith {
 
@@ -12,10 +13,11 @@ int MemoryLedger::take(int64_t bytes) {
   const std::lock_guard lock(mutex_);
   Entry& entry = entries_[static_cast<size_t>(current_owner_)];
   if (limit_bytes_ > 0 && current_bytes_ + bytes > limit_bytes_) {
-    fail("out of memory: {} for '{}' do not fit; {} of {} are in use:\n{}",
-         human_bytes(static_cast<double>(bytes)), entry.owner,
-         human_bytes(static_cast<double>(current_bytes_)), human_bytes(static_cast<double>(limit_bytes_)),
-         report_locked());
+    throw OutOfMemory(fmt::format("out of memory: {} for '{}' do not fit; {} of {} are in use:\n{}",
+                                  human_bytes(static_cast<double>(bytes)), entry.owner,
+                                  human_bytes(static_cast<double>(current_bytes_)),
+                                  human_bytes(static_cast<double>(limit_bytes_)), report_locked()),
+                      {.asked = bytes, .limit = limit_bytes_});
   }
   entry.bytes += bytes;
   current_bytes_ += bytes;

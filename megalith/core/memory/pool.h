@@ -13,6 +13,8 @@
 
 namespace megalith {
 
+class ActivationArena;
+
 struct Block {
   std::byte* data = nullptr;
   int64_t bytes = 0;  ///< what the pool keeps for it, at least what was asked for
@@ -44,12 +46,20 @@ class Pool {
   /// cudaDeviceEnablePeerAccess in the reader is what counts.
   void share_with(int device_index);
 
+  /// From now on what a step takes lies where a plan has it (activation_arena.h); steps are what an
+  /// ArenaScope encloses. Throws Error for a GPU whose driver has no virtual memory management.
+  void use_arena();
+  /// Null before.
+  const ActivationArena* arena() const { return arena_.get(); }
+
   /// In blocks that are in use or free: what the operating system or the driver has given.
   int64_t held_bytes() const;
   int64_t cached_bytes() const;  ///< of that in no block
 
  private:
   friend class CaptureMemory;
+  friend class ArenaScope;
+  std::byte* find_place(const Block& block);
   BlockStore& store_of(const Block& block) { return block.is_for_captures ? *capture_store_ : *store_; }
   std::byte* take_from_store(const Block& block);
   int64_t stored_bytes() const;
@@ -61,6 +71,7 @@ class Pool {
   std::unique_ptr<BlockStore> store_;
   std::unique_ptr<BlockStore> capture_store_;  // null before the first capture
   bool is_capturing_ = false;
+  std::shared_ptr<ActivationArena> arena_;
   std::vector<int> shared_with_;
   int64_t used_bytes_ = 0;
 };
