@@ -114,6 +114,20 @@ TEST_F(Steps, LieAtTheSameAddressesFromTheThirdOn) {
   EXPECT_EQ(ledger_.current_bytes(), 0);
 }
 
+TEST_F(Steps, SmallBlocksLeaveLargeOnesTheirAlignment) {
+  std::vector<const std::byte*> places;
+  for (int i = 0; i < 3; ++i) {
+    const ArenaScope scope(pool_, "other", "step");
+    std::vector<Block> blocks;
+    for (const int64_t bytes : {int64_t{100}, 2 * kMiB, int64_t{700}, 4 * kMiB, int64_t{64}, 2 * kMiB})
+      blocks.push_back(take(bytes));
+    places = {blocks[1].data, blocks[3].data, blocks[5].data};
+    for (const Block& block : blocks) give_back(block);
+  }
+  EXPECT_EQ(counts().placed, 6);
+  for (const std::byte* place : places) EXPECT_EQ(reinterpret_cast<uintptr_t>(place) % (2 * kMiB), 0u);
+}
+
 TEST_F(Steps, AnotherSizeIsServedByThePoolAndThePlanGoesOn) {
   for (int i = 0; i < 4; ++i) step();
   const auto places = step();

@@ -14,7 +14,7 @@ namespace {
 
 RunConfig run_of(int64_t micro_batch_size) {
   RunConfig config;
-  config.model.num_layers = 6;
+  config.model.num_layers = 4;
   config.model.hidden_size = 128;
   config.model.ffn_hidden_size = 384;
   config.model.num_attention_heads = 4;
@@ -27,7 +27,7 @@ RunConfig run_of(int64_t micro_batch_size) {
   return config;
 }
 
-// The peak of two steps, in a device that has `limit_bytes` (0: enough).
+// The peak of a step, in a device that has `limit_bytes` (0: enough).
 int64_t run(const RunConfig& config, int64_t limit_bytes, MemoryShortage* shortage = nullptr) {
   const Mesh mesh;
   Exec exec({.num_threads = 2, .memory_limit_bytes = limit_bytes});
@@ -49,7 +49,7 @@ int64_t run(const RunConfig& config, int64_t limit_bytes, MemoryShortage* shorta
     finish_batch(batch);
   };
   try {
-    for (int64_t i = 1; i <= 2; ++i) step.run(i, 24 * i, next_batch, exec);
+    step.run(1, 24, next_batch, exec);
   } catch (const OutOfMemory& error) {
     if (shortage == nullptr) throw;
     *shortage = {.limit_bytes = error.bytes().limit,
@@ -60,7 +60,7 @@ int64_t run(const RunConfig& config, int64_t limit_bytes, MemoryShortage* shorta
 
 TEST(LargestMicroBatch, FitsAndTheNextOneDoesNot) {
   const int64_t sizes[] = {12, 8, 6, 4, 3, 2, 1};  // of 24
-  for (const int64_t target : {8, 4, 2}) {
+  for (const int64_t target : {8, 4}) {
     const int64_t limit = run(run_of(target), 0) * 11 / 10;
     MemoryShortage shortage;
     run(run_of(24), limit, &shortage);

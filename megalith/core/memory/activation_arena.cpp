@@ -6,6 +6,7 @@
 #include "megalith/base/error.h"
 #include "megalith/base/math.h"
 #include "megalith/base/text.h"
+#include "megalith/core/memory/segment_blocks.h"
 
 namespace megalith {
 namespace {
@@ -69,21 +70,28 @@ void ActivationArena::learn(Kind& kind) {
     give_up(kind);
 }
 
+// Small blocks lie behind the large ones: between them they would take the alignment that the sizes of large
+// ones give these.
 void ActivationArena::make_plan(Kind& kind) {
-  std::vector<BlockLife> blocks;
-  std::vector<size_t> requests;
-  for (size_t i = 0; i < kind.lives.size(); ++i) {
-    if (kind.lives[i].end == BlockLife::kForever) continue;
-    blocks.push_back(kind.lives[i]);
-    requests.push_back(i);
+  std::vector<BlockLife> large, small, all;
+  for (const BlockLife& life : kind.lives) {
+    if (life.end == BlockLife::kForever) continue;
+    (life.bytes < SegmentBlocks::kSmallBytes ? small : large).push_back(life);
+    all.push_back(life);
   }
-  const ArenaPlan plan = plan_arena(blocks);
+  const ArenaPlan large_plan = plan_arena(large), small_plan = plan_arena(small);
   kind.begin = round_up(slab_.used_end(), slab_.page_bytes());
-  kind.end = kind.begin + plan.total_bytes;
-  kind.peak_bytes = plan.peak_bytes;
+  const int64_t small_begin = kind.begin + large_plan.total_bytes;
+  kind.end = small_begin + small_plan.total_bytes;
+  kind.peak_bytes = peak_bytes(all);
   kind.places.clear();
-  for (const BlockLife& life : kind.lives) kind.places.push_back({.bytes = life.bytes});
-  for (size_t i = 0; i < requests.size(); ++i) kind.places[requests[i]].offset = kind.begin + plan.offsets[i];
+  auto large_offset = large_plan.offsets.begin(), small_offset = small_plan.offsets.begin();
+  for (const BlockLife& life : kind.lives) {
+    Place& place = kind.places.emplace_back(Place{.bytes = life.bytes});
+    if (life.end == BlockLife::kForever) continue;
+    const bool is_small = life.bytes < SegmentBlocks::kSmallBytes;
+    place.offset = is_small ? small_begin + *small_offset++ : kind.begin + *large_offset++;
+  }
   kind.is_outdated = kind.is_taken_up = false;
 }
 

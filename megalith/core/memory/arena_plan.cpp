@@ -62,18 +62,6 @@ class PlacedBlocks {
   std::vector<int64_t> found_;
 };
 
-int64_t peak_bytes(std::span<const BlockLife> blocks) {
-  std::vector<std::pair<int64_t, int64_t>> changes;  // moment, bytes: what ends comes before what begins
-  for (const BlockLife& block : blocks) {
-    changes.push_back({block.begin, block.bytes});
-    changes.push_back({block.end, -block.bytes});
-  }
-  std::sort(changes.begin(), changes.end());
-  int64_t now = 0, peak = 0;
-  for (const auto& [moment, bytes] : changes) peak = std::max(peak, now += bytes);
-  return peak;
-}
-
 // Places the blocks in this order, each in the smallest gap beside those that are placed.
 int64_t place(std::span<const BlockLife> blocks, const std::vector<int64_t>& order,
               std::vector<int64_t>& offsets) {
@@ -99,10 +87,23 @@ int64_t place(std::span<const BlockLife> blocks, const std::vector<int64_t>& ord
 
 }  // namespace
 
+int64_t peak_bytes(std::span<const BlockLife> blocks) {
+  std::vector<std::pair<int64_t, int64_t>> changes;  // moment, bytes: what ends comes before what begins
+  for (const BlockLife& block : blocks) {
+    changes.push_back({block.begin, block.bytes});
+    changes.push_back({block.end, -block.bytes});
+  }
+  std::sort(changes.begin(), changes.end());
+  int64_t now = 0, peak = 0;
+  for (const auto& [moment, bytes] : changes) peak = std::max(peak, now += bytes);
+  return peak;
+}
+
 ArenaPlan plan_arena(std::span<const BlockLife> blocks) {
   for (const BlockLife& block : blocks) MG_ASSERT(block.bytes > 0 && block.begin < block.end);
-  ArenaPlan plan{.offsets = {}, .total_bytes = 0, .peak_bytes = peak_bytes(blocks)};
+  ArenaPlan plan;
   if (blocks.empty()) return plan;
+  const int64_t least = peak_bytes(blocks);
   const auto at = [&](int64_t index) -> const BlockLife& { return blocks[static_cast<size_t>(index)]; };
   const auto last = std::max_element(blocks.begin(), blocks.end(), [](const auto& a, const auto& b) {
                       return a.begin < b.begin;
@@ -124,7 +125,7 @@ ArenaPlan plan_arena(std::span<const BlockLife> blocks) {
     if (!plan.offsets.empty() && total >= plan.total_bytes) continue;
     plan.offsets = std::move(offsets);
     plan.total_bytes = total;
-    if (total == plan.peak_bytes) break;
+    if (total == least) break;
   }
   return plan;
 }

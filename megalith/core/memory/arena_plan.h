@@ -1,5 +1,5 @@
 #pragma once
-// defines: BlockLife, ArenaPlan, plan_arena
+// defines: BlockLife, ArenaPlan, peak_bytes, plan_arena
 
 #include <cstdint>
 #include <limits>
@@ -17,11 +17,13 @@ struct BlockLife {
   int64_t end = kForever;  ///< behind begin
 };
 
+/// What all blocks of the worst moment have together: no plan needs less.
+int64_t peak_bytes(std::span<const BlockLife> blocks);
+
 /// Where each block lies in one stretch of memory.
 struct ArenaPlan {
   std::vector<int64_t> offsets;  ///< by block; sums of sizes, so that what divides all sizes divides them
   int64_t total_bytes = 0;
-  int64_t peak_bytes = 0;  ///< what all blocks of the worst moment have: no plan needs less
 };
 
 /// Blocks that are needed at the same moment do not overlap. The smallest total is a hard problem (dynamic
