@@ -1,17 +1,20 @@
 #pragma once
 // defines: StopSignal
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <thread>
 
 namespace megalith {
 
-/// Turns SIGINT and SIGTERM into a question that a long job asks between two pieces of work. Make it and ask
-/// it in the main thread: the signals are blocked there and in every thread started after it, and threads
-/// that were there before (a library's) pass them on. Another thread that asks is told what the main thread
-/// has seen. After the first signal everything is as before this object: a second Ctrl-C ends the process at
-/// once.
+/// Turns SIGINT, SIGTERM and SIGHUP (a closed terminal; not where it is ignored, as under nohup) into a
+/// question that a long job asks between two pieces of work. Make it and ask it in the main thread: the
+/// signals are blocked there and in every thread started after it, and other threads pass them on. Another
+/// thread that asks is told what the main thread has seen.
+///
+/// A second signal ends the process at once, also when nobody has asked yet: a piece of work may be long. One
+/// that comes within a second of the first counts as the same, for `timeout` and launchers send two.
 class StopSignal {
  public:
   StopSignal();
@@ -25,14 +28,15 @@ class StopSignal {
   int signal() const { return signal_; }
 
  private:
-  void restore();
+  static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
 
   sigset_t blocked_{};
   sigset_t previous_{};
-  struct sigaction previous_interrupt_ {};
-  struct sigaction previous_terminate_ {};
+  std::array<struct sigaction, kSignals.size()> previous_actions_{};
+  struct sigaction previous_alarm_ {};
   std::thread::id main_thread_ = std::this_thread::get_id();
   std::atomic<int> signal_{0};
+  std::jthread receiver_;  ///< does not block the signals, so that one always reaches a handler
 };
 
 }  // namespace megalith
