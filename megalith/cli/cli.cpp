@@ -9,6 +9,7 @@
 #include "megalith/base/error.h"
 #include "megalith/base/files.h"
 #include "megalith/base/text.h"
+#include "megalith/base/wrapped_text.h"
 #include "megalith/cli/commands.h"
 #include "megalith/cli/version.h"
 
@@ -19,7 +20,7 @@ std::string command_list(const std::vector<Command>& all, const std::string& pre
   std::string out;
   for (const Command& command : all) {
     if (command.name.substr(0, prefix.size()) == prefix) {
-      out += fmt::format("  {:<16}  {}\n", command.name, command.summary);
+      out += fmt::format("  {:<16}  {}\n", command.name, wrapped_text(command.summary, {.indent = 20}));
     }
   }
   return out;
@@ -29,7 +30,7 @@ std::string overview(const std::vector<Command>& all) {
   return fmt::format(
       "megalith {}: train and run language models, from one program.\n\n"
       "Start here:\n"
-      "  make demo                   in the source folder: from text to a trained model in minutes\n"
+      "  make demo                   in the source folder: trains a model in minutes\n"
       "  megalith COMMAND --help     what a command does, its options and an example\n\n"
       "Commands:\n{}\n"
       "Every command takes --help, --help-all, --quiet and --log-level NAME.\n",
@@ -58,6 +59,9 @@ size_t words_matched(const Command& command, const std::vector<std::string>& arg
   }
   std::string guess = nearest(typed, names);
   if (guess.empty()) guess = nearest(typed, first_words);
+  if (typed[0] == '-')
+    throw UsageError(
+        fmt::format("'{}' comes before the command; options follow it: `megalith COMMAND {}`", typed, typed));
   throw UsageError(fmt::format("unknown command '{}'; {}", typed,
                                guess.empty() ? "`megalith` alone lists the commands"
                                              : fmt::format("did you mean `megalith {}`?", guess)));
@@ -65,6 +69,11 @@ size_t words_matched(const Command& command, const std::vector<std::string>& arg
 
 void dispatch(const std::vector<std::string>& arguments) {
   const std::vector<Command> all = commands();
+  if (arguments.size() > 1 && arguments[0] == "help") {
+    std::vector<std::string> asked(arguments.begin() + 1, arguments.end());
+    asked.push_back("--help");
+    return dispatch(asked);
+  }
   if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
     std::fputs(overview(all).c_str(), stdout);
     return;

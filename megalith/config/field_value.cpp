@@ -94,11 +94,11 @@ std::string describe_range(const FieldInfo& info) {
   const bool low = info.min || info.above;
   const bool high = info.max || info.below;
   if (low && high) {
-    return fmt::format(" in {}{:g}, {:g}{}", info.min ? '[' : '(', info.min ? *info.min : *info.above,
+    return fmt::format(" in {}{}, {}{}", info.min ? '[' : '(', info.min ? *info.min : *info.above,
                        info.max ? *info.max : *info.below, info.max ? ']' : ')');
   }
-  if (low) return info.min ? fmt::format(" >= {:g}", *info.min) : fmt::format(" > {:g}", *info.above);
-  if (high) return info.max ? fmt::format(" <= {:g}", *info.max) : fmt::format(" < {:g}", *info.below);
+  if (low) return info.min ? fmt::format(" >= {}", *info.min) : fmt::format(" > {}", *info.above);
+  if (high) return info.max ? fmt::format(" <= {}", *info.max) : fmt::format(" < {}", *info.below);
   return "";
 }
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "megalith/base/text.h"
+#include "megalith/base/wrapped_text.h"
 #include "megalith/config/field_value.h"
 #include "megalith/config/flags.h"
 
@@ -38,7 +39,7 @@ std::string meaning(const Field& field) {
   std::string text = field.info.help;
   if (is_switch(field)) return field.default_text == "true" ? text + " [on]" : text;
   if (!field.info.allowed.empty()) text += ": " + join(field.info.allowed, ", ");
-  if (!field.default_text.empty()) text += fmt::format(" [{}]", field.default_text);
+  if (!field.default_text.empty() && !field.info.required) text += fmt::format(" [{}]", field.default_text);
   return text;
 }
 
@@ -49,19 +50,35 @@ std::string wrapped(const std::string& left, const std::string& right, size_t wi
   } else {
     out.resize(kColumn, ' ');
   }
-  size_t column = kColumn;
-  for (const std::string& word : split(right, ' ')) {
-    if (column > kColumn && column + 1 + word.size() > width) {
-      out += "\n" + std::string(kColumn, ' ');
-      column = kColumn;
+  return out + wrapped_text(right, {.width = width, .indent = kColumn}) + "\n";
+}
+
+// As a shell takes it on several lines; breaks only where no quotes are open.
+std::string wrapped_example(const std::string& example, size_t width) {
+  std::string out = "  ", word;
+  size_t column = 2;
+  bool is_quoted = false;
+  const auto add_word = [&] {
+    if (column > 2 && column + 1 + word.size() + 2 > width) {
+      out += " \\\n     ";
+      column = 5;
     }
-    if (column > kColumn) {
+    if (column > 2) {
       out += ' ';
       ++column;
     }
     out += word;
     column += word.size();
+    word.clear();
+  };
+  for (const char c : example) {
+    if (c == '\'') is_quoted = !is_quoted;
+    if (c == ' ' && !is_quoted)
+      add_word();
+    else
+      word += c;
   }
+  add_word();
   return out + "\n";
 }
 
@@ -105,12 +122,12 @@ std::string help_text(const Options& options, const HelpText& text, HelpScope sc
     }
     if (!lines.empty()) body += fmt::format("\n{}:\n{}", section.title, lines);
   }
-  std::string out = usage + " [OPTIONS]\n\n" + text.summary + "\n";
+  std::string out = usage + " [OPTIONS]\n\n" + wrapped_text(text.summary, {.width = width}) + "\n";
   if (!arguments.empty()) out += "\n" + arguments;
   out += body;
   if (!text.examples.empty()) {
     out += text.examples.size() == 1 ? "\nExample:\n" : "\nExamples:\n";
-    for (const std::string& example : text.examples) out += "  " + example + "\n";
+    for (const std::string& example : text.examples) out += wrapped_example(example, width);
   }
   if (hidden > 0) out += fmt::format("\n{} more options: {} --help-all\n", hidden, text.command);
   return out;
@@ -129,9 +146,10 @@ std::string markdown_table(const Options& options) {
         aliases += fmt::format("; also `--{}`", kebab_case(alias.name));
         if (alias.value) aliases += fmt::format(" (sets {})", *alias.value);
       }
-      out += fmt::format("| `{}` | {} | {} | {}{}{} |\n", field.name, type_name(field),
-                         field.default_text.empty() ? "" : "`" + escaped(field.default_text) + "`",
-                         escaped(field.info.help), rule.empty() ? "" : " (" + escaped(rule) + ")", aliases);
+      out += fmt::format(
+          "| `{}` | {} | {} | {}{}{} |\n", field.name, type_name(field),
+          field.default_text.empty() || field.info.required ? "" : "`" + escaped(field.default_text) + "`",
+          escaped(field.info.help), rule.empty() ? "" : " (" + escaped(rule) + ")", aliases);
     }
   }
   return out;

@@ -42,6 +42,37 @@ TEST(Help, LongListShowsEveryOptionWithDefaultsAndChoices) {
   for (const std::string& line : split(text, '\n')) EXPECT_LE(line.size(), 70u) << line;
 }
 
+struct Needed {
+  int64_t lr = 0;
+};
+void declare_fields(Needed& c, FieldList& f) {
+  f.add("lr", c.lr, {.help = "learning rate", .min = 1, .max = 4294967295.0, .required = true});
+}
+
+TEST(Help, WhatMustBeGivenHasNoDefault) {
+  Needed needed;
+  Options options;
+  options.add({.name = "needed", .title = "Needed", .fields = {}, .validate = {}}, needed);
+  EXPECT_THAT(help_text(options, {}, HelpScope::kMain), HasSubstr("learning rate\n"));
+  EXPECT_THAT(markdown_table(options),
+              HasSubstr("| `lr` | int |  | learning rate (an integer in [1, 4294967295]) |"));
+}
+
+TEST(Help, ExamplesAndSummaryAreBrokenAsAShellTakesThem) {
+  Sample sample;
+  const std::string text =
+      help_text(sample.options,
+                {.command = "x",
+                 .summary = "One two three four five six seven eight nine ten eleven twelve.",
+                 .examples = {"megalith sample recipe.yaml --text 'a b c d e f g' "
+                              "--hidden-size 64 --swiglu"},
+                 .width = 60},
+                HelpScope::kMain);
+  EXPECT_THAT(text, HasSubstr("eleven\ntwelve.\n"));
+  EXPECT_THAT(text, HasSubstr("  megalith sample recipe.yaml --text 'a b c d e f g' \\\n"
+                              "      --hidden-size 64 --swiglu\n"));
+}
+
 TEST(Help, DefaultsAreThoseOfTheStructNotThePresentValues) {
   Sample sample;
   sample.model.hidden_size = 7;
