@@ -23,6 +23,38 @@ DocumentEncoder::DocumentEncoder(const Tokenizer& tokenizer, Options options)
 DocumentEncoder::DocumentEncoder(DocumentEncoder&& other) noexcept = default;
 DocumentEncoder::~DocumentEncoder() = default;
 
+namespace {
+
+// "[json.exception.parse_error.101] parse error at line 1, column 9: syntax error while parsing value - what"
+// is "column 9: what" of a line whose number is told beside it.
+std::string json_problem(const nlohmann::json::parse_error& error) {
+  const std::string_view message = error.what();
+  const size_t column = message.find("column "), dash = message.find(" - ");
+  if (column == std::string_view::npos || dash == std::string_view::npos) return std::string(message);
+  const size_t colon = message.find(':', column);
+  return fmt::format("{}: {}", message.substr(column, colon - column), message.substr(dash + 3));
+}
+
+// Compressed text would be trained on as noise.
+void check_not_compressed(const std::filesystem::path& file, std::string_view text) {
+  struct Magic {
+    std::string_view bytes, name;
+  };
+  constexpr Magic kMagics[] = {{"\x1f\x8b\x08", "gzip"},
+                               {"\x28\xb5\x2f\xfd", "zstd"},
+                               {"\xfd"
+                                "7zXZ",
+                                "xz"},
+                               {"PK\x03\x04", "zip"}};
+  for (const auto& [bytes, name] : kMagics)
+    MG_CHECK(!text.starts_with(bytes),
+             "{}: the file is compressed ({}), not text: decompress it first, or leave it out (--extensions, "
+             "--skip-bad)",
+             file.string(), name);
+}
+
+}  // namespace
+
 void DocumentEncoder::add_sequence(std::string_view text, EncodedDocuments& out) {
   const size_t before = out.tokens.size();
   encoder_->encode(text, out.tokens);
@@ -74,6 +106,7 @@ EncodedUnit DocumentEncoder::encode(const TextUnit& unit) {
   for (const std::filesystem::path& file : unit.files) {
     try {
       const std::string text = read_text_file(file);
+      check_not_compressed(file, text);
       const size_t first_sequence = out.of_key[0].sequence_lengths.size();
       add_sequence(text, out.of_key[0]);
       end_document(out.of_key[0], first_sequence);
@@ -89,8 +122,8 @@ EncodedUnit DocumentEncoder::encode(const TextUnit& unit) {
     if (line.empty()) continue;
     try {
       encode_line(line, out);
-    } catch (const nlohmann::json::exception& error) {
-      bad(fmt::format("{}:{}: malformed JSON: {}", unit.json_file.string(), number, error.what()));
+    } catch (const nlohmann::json::parse_error& error) {
+      bad(fmt::format("{}:{}: malformed JSON: {}", unit.json_file.string(), number, json_problem(error)));
     } catch (const Error& error) {
       bad(fmt::format("{}:{}: {}", unit.json_file.string(), number, error.what()));
     }

@@ -98,6 +98,9 @@ TEST(Preprocess, NamesTheBadLineOrSkipsIt) {
   rejects("{\"text\": \"a\"}\n[1]\n", "not a JSON object");
   rejects("{\"text\": \"a\"}\n{\"txt\": \"a\"}\n{", "no key \"text\"");
   rejects("{\"text\": \"a\"}\n{\"text\": 3}\n", "not a string");
+  // The line of the file and the column in it; no number of the parser's own.
+  rejects("{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n",
+          "malformed JSON: column 11: invalid string: ill-formed UTF-8");
   EXPECT_FALSE(std::filesystem::exists(directory / "o_text_document.bin"));
   EXPECT_FALSE(std::filesystem::exists(directory / "o_text_document.idx"));
 
@@ -123,6 +126,8 @@ TEST(Preprocess, OtherMistakesHaveTheirMessages) {
   rejects({.input = {directory.path().string()}, .extensions = {".rs"}}, ToyTokenizer(),
           "no file with extension .rs");
   rejects({.input = {directory / "empty.txt"}}, ToyTokenizer(), "no text");
+  write_bytes(directory / "a.jsonl.gz", std::string("\x1f\x8b\x08\0\0\0\0\0", 8));
+  rejects({.input = {directory / "a.jsonl.gz"}}, ToyTokenizer(), "a.jsonl.gz: the file is compressed (gzip)");
   rejects({.input = {directory / "a.txt"}, .append_eod = true}, ToyTokenizer(257, -1),
           "no end-of-document token");
 }
