@@ -51,6 +51,12 @@ void run_tokenizer_train(CommandLine& line) {
                                            .should_stop = [&] { return stop.requested(); }},
                                           files, options.output);
   MG_CHECK(!result.is_stopped, "{}: stopped before the end; nothing was written", options.output);
+  const auto num_tokens = static_cast<int64_t>(result.model.tokens.size());
+  if (num_tokens < options.vocab_size)
+    log_warn(
+        "the vocabulary has {} tokens of the {} asked for: the text holds no more pairs that occur {} "
+        "times (min_frequency)",
+        num_tokens, options.vocab_size, options.min_frequency);
   log_info("learned from {} of text in {} files: counted in {}, merged in {}",
            human_bytes(static_cast<double>(result.num_bytes)), files.size(), human_duration(result.count_s),
            human_duration(result.merge_s));

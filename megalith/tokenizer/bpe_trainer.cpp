@@ -146,8 +146,15 @@ BpeTrainResult train_bpe(const BpeTrainOptions& options, std::span<const std::fi
     const auto bytes = std::filesystem::file_size(file, error);
     if (!error) sized.expected_bytes += static_cast<int64_t>(bytes);
   }
+  // Opened before the work: a place that cannot be written is told at once.
+  if (output.has_parent_path()) make_directories(output.parent_path());
+  MG_CHECK(output.has_filename() && !std::filesystem::is_directory(output),
+           "output: '{}' is not the name of a file", output.string());
+  AtomicFile file(output);
   BpeTrainResult result = learn_bpe(sized, files_as_text(files));
-  if (!result.is_stopped) write_text_file(output, tokenizer_json(result.model));
+  if (result.is_stopped) return result;
+  file.write(tokenizer_json(result.model));
+  file.commit();
   return result;
 }
 

@@ -71,6 +71,14 @@ TEST_F(DataCommands, FromTextToIndices) {
   EXPECT_TRUE(std::filesystem::exists(at("order/shuffle_index.npy")));
 }
 
+TEST_F(DataCommands, AVocabularySmallerThanAskedForIsTold) {
+  ASSERT_EQ(run({"tokenizer", "train", at("source"), "--output", at("small.json"), "--vocab-size", "9999"}),
+            0);
+  EXPECT_THAT(err_, HasSubstr("of the 9999 asked for"));
+  ASSERT_EQ(run({"tokenizer", "train", at("source"), "--output", at("full.json"), "--vocab-size", "260"}), 0);
+  EXPECT_THAT(err_, Not(HasSubstr("asked for")));
+}
+
 TEST_F(DataCommands, WrongInputsAreNamed) {
   EXPECT_EQ(run({"tokenizer", "train", at("absent")}), 1);
   EXPECT_THAT(err_, HasSubstr("absent: there is no such file or directory"));
@@ -78,6 +86,13 @@ TEST_F(DataCommands, WrongInputsAreNamed) {
   EXPECT_THAT(err_, HasSubstr("no file with extension .rs"));
   EXPECT_EQ(run({"tokenizer", "train", at("source"), "--vocab-size", "10"}), 2);
   EXPECT_THAT(err_, HasSubstr("--vocab-size: '10' is not allowed; it takes an integer >= 257"));
+  write_text_file(at("in_the_way"), "");
+  for (const std::string& output :
+       {at("in_the_way") + "/t.json", at("source"), std::string("/proc/t.json")}) {
+    EXPECT_EQ(run({"tokenizer", "train", at("source"), "--output", output}), 1);
+    EXPECT_THAT(err_, HasSubstr("error: "));
+    EXPECT_THAT(err_, Not(HasSubstr("learn merges"))) << "told before the work, not behind it";
+  }
   EXPECT_EQ(run({"preprocess", at("source"), "--output-prefix", at("x")}), 2);
   EXPECT_THAT(err_, HasSubstr("--tokenizer-model is missing"));
   EXPECT_EQ(

@@ -219,8 +219,12 @@ TEST(BpeTrainer, NamesWhatIsWrongWithTheCorpus) {
   EXPECT_THAT([&] { train_bpe({}, directory, scratch / "t.json"); },
               ThrowsMessage<Error>(HasSubstr("is a directory")));
   const std::vector<std::filesystem::path> good = {golden_file("corpus.txt")};
-  EXPECT_THAT([&] { train_bpe({.vocab_size = 300}, good, scratch / "no/such/t.json"); },
-              ThrowsMessage<Error>(HasSubstr("no/such")));
+  train_bpe({.vocab_size = 300}, good, scratch / "new/folder/t.json");
+  EXPECT_TRUE(std::filesystem::exists(scratch / "new/folder/t.json"));
+  // Told before the work: the corpus is not even looked at.
+  EXPECT_THAT([&] { train_bpe({}, absent, scratch / "new/folder/t.json/x.json"); },
+              ThrowsMessage<Error>(HasSubstr("t.json")));
+  EXPECT_THAT([&] { train_bpe({}, absent, ""); }, ThrowsMessage<Error>(HasSubstr("output: ''")));
 }
 
 }  // namespace
