@@ -28,7 +28,8 @@ void declare_fields(DataConfig& config, FieldList& fields) {
              {.help = "directory for the sample indices; by default PREFIX/cache", .value_name = "DIR"});
   fields.add("mock_data", config.mock_data,
              {.help = "train on Megatron's counting sequences instead of data"});
-  fields.add("seq_length", config.seq_length, {.help = "tokens of a sample", .min = 1, .main = true});
+  fields.add("seq_length", config.seq_length,
+             {.help = "tokens of a sample", .min = 1, .max = 1 << 30, .main = true});
   fields.add("seed", config.seed,
              {.help = "of the order of samples, the initial weights and dropout",
               .min = 0,

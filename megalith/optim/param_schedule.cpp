@@ -26,8 +26,10 @@ ParamSchedule::ParamSchedule(const OptimConfig& config, const Length& length)
           ? static_cast<int64_t>(config.lr_warmup_fraction * static_cast<double>(decay_samples_))
           : config.lr_warmup_iters * length.samples_per_iteration;
   if (warmup_samples_ >= decay_samples_) {
-    throw UsageError(fmt::format("the warm-up ({} samples) must be shorter than the decay ({} samples)",
-                                 warmup_samples_, decay_samples_));
+    throw UsageError(fmt::format(
+        "lr_warmup_{} is too long: the warm-up of {} samples must be shorter than the decay of {} "
+        "(lr_decay_iters, or train_iters when that is 0)",
+        config.lr_warmup_fraction > 0 ? "fraction" : "iters", warmup_samples_, decay_samples_));
   }
   if (wsd_samples_ > decay_samples_) {
     throw UsageError(fmt::format("lr_wsd_decay_iters ({} samples) must not pass lr_decay_iters ({} samples)",

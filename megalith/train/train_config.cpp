@@ -15,18 +15,20 @@ RecomputePolicy TrainConfig::recompute_policy() const {
 }
 
 void declare_fields(TrainConfig& c, FieldList& f) {
-  f.add("train_iters", c.train_iters, {.help = "optimizer steps", .min = 1, .main = true, .required = true});
+  f.add("train_iters", c.train_iters,
+        {.help = "optimizer steps", .min = 1, .max = 1e12, .main = true, .required = true});
   f.add("micro_batch_size", c.micro_batch_size,
-        {.help = "sequences of one forward and backward pass", .min = 1, .main = true});
+        {.help = "sequences of one forward and backward pass", .min = 1, .max = 1 << 20, .main = true});
   f.add("global_batch_size", c.global_batch_size,
-        {.help = "sequences of one step; 0: micro_batch_size", .min = 0, .main = true});
+        {.help = "sequences of one step; 0: micro_batch_size", .min = 0, .max = 1 << 20, .main = true});
   f.add("tokenizer_model", c.tokenizer_model,
         {.help = "tokenizer.json of the data", .value_name = "FILE", .main = true});
   f.add("device", c.device, {.help = "where to train: auto (a GPU where there is one), cpu, cuda, cuda:N"});
   f.add("num_threads", c.num_threads,
-        {.help = "threads of the CPU kernels; 0: OMP_NUM_THREADS or all cores", .min = 0});
+        {.help = "threads of the CPU kernels; 0: OMP_NUM_THREADS or all cores", .min = 0, .max = 1024});
   f.add("eval_interval", c.eval_interval, {.help = "steps between evaluations", .min = 1, .main = true});
-  f.add("eval_iters", c.eval_iters, {.help = "global batches of one evaluation; 0: none", .min = 0});
+  f.add("eval_iters", c.eval_iters,
+        {.help = "global batches of one evaluation; 0: none", .min = 0, .max = 1e12});
   f.add("log_interval", c.log_interval,
         {.help = "steps between lines when stderr is not a terminal", .min = 1});
   f.add("metrics", c.metrics,

@@ -55,22 +55,25 @@ double GptConfig::output_init_std() const {
 }
 
 void declare_fields(GptConfig& c, FieldList& f) {
-  f.add("num_layers", c.num_layers, {.help = "transformer layers", .min = 1, .main = true, .required = true});
+  f.add("num_layers", c.num_layers,
+        {.help = "transformer layers", .min = 1, .max = 65536, .main = true, .required = true});
   f.add("hidden_size", c.hidden_size,
-        {.help = "width of the residual stream", .min = 1, .main = true, .required = true});
+        {.help = "width of the residual stream", .min = 1, .max = 1 << 20, .main = true, .required = true});
   f.add("num_attention_heads", c.num_attention_heads,
-        {.help = "query heads", .min = 1, .main = true, .required = true});
+        {.help = "query heads", .min = 1, .max = 1 << 20, .main = true, .required = true});
   f.add("num_query_groups", c.num_query_groups,
-        {.help = "key/value heads; 0: one for each query head", .min = 0});
+        {.help = "key/value heads; 0: one for each query head", .min = 0, .max = 1 << 20});
   f.add("ffn_hidden_size", c.ffn_hidden_size,
-        {.help = "width of the MLP; 0: 4 x hidden_size, or 8/3 of it in steps of 64 with swiglu", .min = 0});
+        {.help = "width of the MLP; 0: 4 x hidden_size, or 8/3 of it in steps of 64 with swiglu",
+         .min = 0,
+         .max = 1 << 24});
   f.add("kv_channels", c.kv_channels,
-        {.help = "dimensions of a head; 0: hidden_size / num_attention_heads", .min = 0});
-  f.add("vocab_size", c.vocab_size, {.help = "tokens; 0: what the tokenizer has", .min = 0});
+        {.help = "dimensions of a head; 0: hidden_size / num_attention_heads", .min = 0, .max = 1 << 20});
+  f.add("vocab_size", c.vocab_size, {.help = "tokens; 0: what the tokenizer has", .min = 0, .max = 1 << 30});
   f.add("make_vocab_size_divisible_by", c.make_vocab_size_divisible_by,
-        {.help = "the embedding is padded to a multiple of this", .min = 1});
+        {.help = "the embedding is padded to a multiple of this", .min = 1, .max = 1 << 24});
   f.add("max_position_embeddings", c.max_position_embeddings,
-        {.help = "longest sequence; 0: seq_length", .min = 0});
+        {.help = "longest sequence; 0: seq_length", .min = 0, .max = 1 << 30});
   f.add("position_embedding_type", c.position_embedding_type,
         {.help = "how positions enter", .allowed = {"learned_absolute", "rope", "none"}});
   f.add("rotary_base", c.rotary_base, {.help = "base of the rotary frequencies", .above = 1});
