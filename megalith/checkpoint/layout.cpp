@@ -58,9 +58,14 @@ std::optional<int64_t> latest_iteration(const std::filesystem::path& root) {
   }
   const std::string text = read_text_file(file);
   const auto iteration = parse_iteration(trim(text));
-  MG_CHECK(iteration.has_value(), "{}: holds '{}', not the number of an iteration", file.string(),
-           trim(text.substr(0, 40)));
-  return iteration;
+  if (iteration) return iteration;
+  const std::vector<int64_t> iterations = saved_iterations(root);
+  fail("{}: holds '{}', not the number of an iteration{}", file.string(), trim(text.substr(0, 40)),
+       iterations.empty()
+           ? ""
+           : fmt::format("; the newest checkpoint beside it is {0}: name that directory to use "
+                         "it (--load {0})",
+                         (root / iteration_directory(iterations.back())).string()));
 }
 
 }  // namespace megalith

@@ -29,15 +29,10 @@ std::string section_of(const std::string& yaml, const std::string& section) {
 
 LoadedModel load_checkpoint(const fs::path& path, Exec& exec) {
   const CheckpointReader reader(path, CheckpointParts::kModel);
-  const std::string place = fmt::format("the config in {}", (reader.directory() / kManifestFile).string());
-  const std::string section = section_of(reader.config_yaml(), "model");
-  MG_CHECK(!section.empty(), "{}: has no section 'model'", place);
-  GptConfig config;
-  Options options;
-  options.add({.name = "model", .title = "Model", .fields = {}, .validate = {}}, config);
-  parse_recipe(options, section, place);
-  options.check();
-  auto model = std::make_unique<GptModel>(config, exec);
+  const std::optional<GptConfig> config = stored_model_config(reader);
+  MG_CHECK(config.has_value(), "the config in {}: has no section 'model'",
+           (reader.directory() / kManifestFile).string());
+  auto model = std::make_unique<GptModel>(*config, exec);
   reader.read_model(model->parameters(), exec, CheckpointReader::IsPart::kNo,
                     router_buffers(model->routers()));
   return {.model = std::move(model), .tokenizer = reader.tokenizer()};
@@ -52,6 +47,18 @@ LoadedModel load_hugging_face(const fs::path& path, Exec& exec) {
 }
 
 }  // namespace
+
+std::optional<GptConfig> stored_model_config(const CheckpointReader& checkpoint) {
+  const std::string section = section_of(checkpoint.config_yaml(), "model");
+  if (section.find("\n ") == std::string::npos) return std::nullopt;  // no key below its name
+  GptConfig config;
+  Options options;
+  options.add({.name = "model", .title = "Model", .fields = {}, .validate = {}}, config);
+  parse_recipe(options, section,
+               fmt::format("the config in {}", (checkpoint.directory() / kManifestFile).string()));
+  options.check();
+  return config;
+}
 
 LoadedModel load_model(const fs::path& path, Exec& exec) {
   std::error_code ignored;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 
 #include "megalith/base/error.h"
@@ -34,7 +35,10 @@ void declare_fields(GenerateCommandOptions& c, FieldList& f) {
          .value_name = "DIR",
          .main = true,
          .required = true});
-  f.add("prompt", c.prompt, {.help = "texts to continue, as one batch", .value_name = "TEXT", .main = true});
+  f.add("prompt", c.prompt,
+        {.help = "texts to continue, as one batch; an empty one begins a document",
+         .value_name = "TEXT",
+         .main = true});
   f.add("prompt_file", c.prompt_file, {.help = "a file with one prompt", .value_name = "FILE", .main = true});
   f.add("tokenizer_model", c.tokenizer_model,
         {.help = "tokenizer.json; default: the model's own", .value_name = "FILE"});
@@ -52,11 +56,47 @@ void declare_fields(GenerateCommandOptions& c, FieldList& f) {
   f.add("seed", c.seed, {.help = "of the random choices", .main = true});
   f.add("echo", c.echo, {.help = "print the prompt before what follows it"});
   f.add("device", c.device, {.help = "auto (a GPU where there is one), cpu, cuda, cuda:N"});
-  f.add("num_threads", c.num_threads, {.help = "0: OMP_NUM_THREADS or all cores", .min = 0});
+  f.add("num_threads", c.num_threads, {.help = "0: OMP_NUM_THREADS or all cores", .min = 0, .max = 1024});
 }
 
 void validate(const GenerateCommandOptions& c) {
   if (c.prompt.empty() == c.prompt_file.empty()) throw UsageError("give either --prompt or --prompt-file");
+  for (const std::string& text : c.stop)
+    if (text.empty()) throw UsageError("stop: a text that ends the generation cannot be empty");
+}
+
+// An empty prompt is what a document begins behind: the end of the one before.
+std::vector<std::vector<int32_t>> encode(const Tokenizer& tokenizer,
+                                         const std::vector<std::string>& prompts) {
+  std::vector<std::vector<int32_t>> tokens;
+  for (const std::string& prompt : prompts) {
+    tokens.push_back(tokenizer.encode(prompt));
+    if (!tokens.back().empty()) continue;
+    if (tokenizer.eod() < 0)
+      throw UsageError(
+          "prompt: an empty one needs an end-of-document token, which this tokenizer does not have");
+    tokens.back().push_back(tokenizer.eod());
+  }
+  return tokens;
+}
+
+// New tokens that the model has positions for, at most `wanted`.
+int64_t new_tokens_that_fit(const std::vector<std::vector<int32_t>>& prompts, int64_t positions,
+                            int64_t wanted) {
+  if (positions == 0) return wanted;
+  int64_t longest = 0;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const auto length = static_cast<int64_t>(prompts[i].size());
+    if (length >= positions)
+      throw UsageError(
+          fmt::format("prompt {} has {} tokens; the model has {} positions, which leaves none to add", i + 1,
+                      length, positions));
+    longest = std::max(longest, length);
+  }
+  if (longest + wanted <= positions) return wanted;
+  log_warn("max_new_tokens {}: the model has {} positions, so that {} are added at most", wanted, positions,
+           positions - longest);
+  return positions - longest;
 }
 
 void print(const std::string& text) {
@@ -87,11 +127,10 @@ void run_generate(CommandLine& line) {
 
   std::vector<std::string> prompts = options.prompt;
   if (!options.prompt_file.empty()) prompts.push_back(read_text_file(options.prompt_file));
-  std::vector<std::vector<int32_t>> tokens;
-  for (const std::string& prompt : prompts) tokens.push_back(tokenizer->encode(prompt));
+  const std::vector<std::vector<int32_t>> tokens = encode(*tokenizer, prompts);
 
   GenerateOptions generate_options{
-      .max_new_tokens = options.max_new_tokens,
+      .max_new_tokens = new_tokens_that_fit(tokens, loaded.model->max_positions(), options.max_new_tokens),
       .sampling = {.temperature = options.temperature, .top_k = options.top_k, .top_p = options.top_p},
       .stop_strings = options.stop,
       .seed = static_cast<uint64_t>(options.seed),

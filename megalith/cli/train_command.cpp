@@ -50,6 +50,11 @@ void declare_fields(TrainCommandOptions& c, FieldList& f) {
 }
 
 void print_summary(const TrainSummary& summary) {
+  if (summary.last_step < summary.first_step) {
+    std::printf("no step was trained: the run stands at step %ld%s\n", summary.last_step,
+                summary.was_interrupted ? " (interrupted)" : ", all that train_iters asks for");
+    return;
+  }
   std::printf("steps %ld to %ld: loss %.4f -> %.4f", summary.first_step, summary.last_step,
               summary.first_loss, summary.last_loss);
   if (summary.first_eval_loss)

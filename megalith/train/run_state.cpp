@@ -8,11 +8,13 @@
 #include <set>
 
 #include "megalith/checkpoint/layout.h"
+#include "megalith/checkpoint/load_model.h"
 #include "megalith/checkpoint/reader.h"
 #include "megalith/checkpoint/router_buffers.h"
 #include "megalith/models/gpt/hf_config.h"
 #include "megalith/models/gpt/hf_weights.h"
 #include "megalith/ops/elementwise.h"
+#include "megalith/train/same_model.h"
 
 namespace megalith {
 namespace {
@@ -177,6 +179,8 @@ std::filesystem::path save_run(const std::filesystem::path& root, const RunParts
 bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& exec) {
   if (!holds_checkpoint(root)) return false;
   const CheckpointReader reader(root);
+  if (const auto stored = stored_model_config(reader); stored && parts.model_config != nullptr)
+    check_same_model(*stored, *parts.model_config, reader.directory().string());
   const bool is_part = parts.mesh->world().size() > 1;
   if (is_part) check_names(reader, parts, exec);
   MG_CHECK(reader.has_optimizer(),

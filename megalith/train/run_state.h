@@ -28,7 +28,8 @@ struct RunParts {
   std::vector<RouterView> routers = {};  ///< of the model
   AdamW* optimizer = nullptr;
   RunState* state = nullptr;
-  LossScaler* loss_scaler = nullptr;  ///< or null
+  LossScaler* loss_scaler = nullptr;        ///< or null
+  const GptConfig* model_config = nullptr;  ///< of the parameters, held against a checkpoint's; or null
 };
 
 struct SaveOptions {

@@ -6,6 +6,7 @@
 #include "megalith/base/files.h"
 #include "megalith/base/log.h"
 #include "megalith/base/text.h"
+#include "megalith/checkpoint/layout.h"
 #include "megalith/core/cuda/cuda_timeline.h"
 #include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cuda/device_code.h"
@@ -30,8 +31,28 @@ ParameterStore& fresh_parameters(LanguageModel& model, Exec& exec) {
   return model.parameters();
 }
 
+// A run that does not go on from what lies in its --save would write over it, step by step.
+void check_save(const TrainConfig& train) {
+  namespace fs = std::filesystem;
+  if (train.save.empty()) return;
+  const std::vector<int64_t> saved = saved_iterations(train.save);
+  if (saved.empty()) return;
+  const auto place = [](const std::string& path) {
+    const fs::path whole = fs::absolute(path).lexically_normal();
+    return whole.has_filename() ? whole : whole.parent_path();
+  };
+  const fs::path save = place(train.save);
+  const fs::path load = train.load.empty() ? fs::path() : place(train.load);
+  if (!train.finetune && (load == save || load.parent_path() == save)) return;
+  throw UsageError(
+      fmt::format("save {0}: holds checkpoints of another run, the last of step {1}, which this run from its "
+                  "first step would write over; add --load {0} to go on from them, or name another directory",
+                  train.save, saved.back()));
+}
+
 // A kernel that this GPU cannot run is refused by name before the first step, not in the middle of one.
 Exec& checked(Exec& exec, const TrainConfig& train) {
+  check_save(train);
   if (exec.device().is_cpu() && train.cuda_graph_impl != "none")
     throw UsageError(fmt::format("cuda_graph_impl {} needs a GPU; device is cpu", train.cuda_graph_impl));
   if (exec.device().is_cpu() && train.cpu_offloading_num_layers > 0)
@@ -82,7 +103,8 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
                        .routers = model_->routers(),
                        .optimizer = &optimizer_,
                        .state = &state_,
-                       .loss_scaler = &loss_scaler_};
+                       .loss_scaler = &loss_scaler_,
+                       .model_config = &config_.model};
   if (train.finetune) {
     load_run_weights(train.load, *model_, optimizer_, exec);
   } else if (!train.load.empty()) {

@@ -110,6 +110,44 @@ TEST_F(TrainCommands, TrainResumePlotGenerate) {
   EXPECT_TRUE(text.out.starts_with("int value_"));
   EXPECT_GT(text.out.size(), std::string("int value_\n").size());
   EXPECT_EQ(run(generate).out, text.out);
+
+  const Outcome whole = run({"generate", "--model", folder, "--prompt", "int", "--max-new-tokens", "999"});
+  EXPECT_EQ(whole.status, 0) << whole.err;
+  EXPECT_THAT(whole.err, HasSubstr("max_new_tokens 999: the model has 32 positions"));
+  const Outcome from_nothing = run({"generate", "--model", folder, "--prompt", "", "--max-new-tokens", "4"});
+  EXPECT_EQ(from_nothing.status, 0) << from_nothing.err;
+  const std::string long_prompt =
+      "int a; float b; double c; char d; long e; short f; unsigned g; bool h; void i;";
+  const Outcome too_long = run({"generate", "--model", folder, "--prompt", long_prompt});
+  EXPECT_EQ(too_long.status, 2);
+  EXPECT_EQ(too_long.out, "");
+  EXPECT_THAT(too_long.err, HasSubstr("the model has 32 positions"));
+}
+
+TEST_F(TrainCommands, ARunIsNotWrittenOver) {
+  const std::string folder = at("kept");
+  ASSERT_EQ(train({"--save", folder, "--save-interval", "6", "--quiet"}).status, 0);
+  const std::string metrics = read_text_file(folder + "/metrics.jsonl");
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, {"--load", at("elsewhere")}, {"--load", folder, "--finetune"}}) {
+    std::vector<std::string> arguments{"--save", folder + "/", "--seed", "7"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = train(arguments);
+    EXPECT_EQ(outcome.status, 2) << outcome.out;
+    EXPECT_THAT(outcome.err, HasSubstr("--load"));
+    EXPECT_THAT(outcome.err, HasSubstr("step 12"));
+  }
+  EXPECT_EQ(read_text_file(folder + "/metrics.jsonl"), metrics);
+  // An older checkpoint of the run itself may be gone on from.
+  EXPECT_EQ(train({"--save", folder, "--load", folder + "/iter_0000006", "--quiet"}).status, 0);
+}
+
+TEST_F(TrainCommands, AFinishedRunSaysSo) {
+  const std::string folder = at("finished");
+  ASSERT_EQ(train({"--save", folder, "--quiet"}).status, 0);
+  const Outcome again = train({"--save", folder, "--load", folder, "--quiet"});
+  EXPECT_EQ(again.status, 0);
+  EXPECT_EQ(again.out, "no step was trained: the run stands at step 12, all that train_iters asks for\n");
 }
 
 TEST_F(TrainCommands, PrintedConfigReadsBackToItself) {
@@ -180,6 +218,15 @@ TEST_F(TrainCommands, WrongInputIsNamed) {
       {"missing tokenizer", {"train", at("recipe.yaml"), "--tokenizer-model", at("no.json")}, 1, {"no.json"}},
       {"missing model", {"generate", "--model", at("no_run"), "--prompt", "x"}, 1, {"no_run"}},
       {"missing prompt", {"generate", "--model", at("no_run")}, 2, {"--prompt"}},
+      {"empty stop", {"generate", "--model", at("no_run"), "--prompt", "x", "--stop", ""}, 2, {"stop"}},
+      {"sizes whose products overflow",
+       {"train", at("recipe.yaml"), "--hidden-size", "1000000000"},
+       2,
+       {"--hidden-size", "[1, 1048576]"}},
+      {"warm-up",
+       {"train", at("recipe.yaml"), "--lr-warmup-iters", "100"},
+       2,
+       {"lr_warmup_iters", "lr_decay_iters"}},
   };
   for (const WrongInput& wrong : cases) {
     const Outcome outcome = run(wrong.arguments);
@@ -215,6 +262,12 @@ TEST_F(TrainCommands, DamagedCheckpointsAreNamedAndTheOlderOffered) {
   EXPECT_THAT(outcome.err, HasSubstr("iter_0000012/model.safetensors"));
   EXPECT_THAT(outcome.err, HasSubstr("iter_0000006"));
   EXPECT_TRUE(fs::exists(folder + "/iter_0000006/manifest.json"));
+
+  write_text_file(folder + "/latest_checkpointed_iteration.txt", "");
+  const Outcome torn = train({"--save", folder, "--load", folder});
+  EXPECT_EQ(torn.status, 1);
+  EXPECT_THAT(torn.err, HasSubstr("latest_checkpointed_iteration.txt"));
+  EXPECT_THAT(torn.err, HasSubstr("--load " + folder + "/iter_0000012"));
 }
 
 TEST_F(TrainCommands, CheckpointsOfAnotherShapeAreNamed) {
@@ -224,6 +277,13 @@ TEST_F(TrainCommands, CheckpointsOfAnotherShapeAreNamed) {
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.err, HasSubstr("embedding.word_embeddings.weight"));
   EXPECT_THAT(outcome.err, HasSubstr("64"));
+  // Of the same shapes, and yet another model.
+  const Outcome heads = train({"--load", folder, "--num-attention-heads", "2", "--train-iters", "13"});
+  EXPECT_EQ(heads.status, 1) << heads.out;
+  EXPECT_THAT(heads.err, HasSubstr("num_attention_heads is 4 there and 2 in this recipe"));
+  const Outcome longer =
+      train({"--load", folder, "--rotary-base", "50000", "--train-iters", "13", "--quiet"});
+  EXPECT_EQ(longer.status, 0) << longer.err;
 }
 
 }  // namespace
