@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <condition_variable>
 #include <ctime>
+#include <iterator>
 #include <mutex>
 
 #include <pthread.h>
@@ -12,6 +13,7 @@
 namespace megalith {
 namespace {
 
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 constexpr unsigned kSecondsUntilTheNextEnds = 1;
 
 // Runs in a thread that does not block the signal; the main thread, whose id is that of the process, then
@@ -27,7 +29,7 @@ void let_the_next_end_the_process(int) {
   const int saved_errno = errno;
   struct sigaction action {};
   action.sa_handler = SIG_DFL;
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+  for (const int signal : kSignals) sigaction(signal, &action, nullptr);
   errno = saved_errno;
 }
 
@@ -48,7 +50,7 @@ StopSignal::StopSignal() {
   sigaction(SIGALRM, &action, &previous_alarm_);
   action.sa_handler = pass_to_main_thread;
   sigemptyset(&blocked_);
-  for (size_t i = 0; i < kSignals.size(); ++i) {
+  for (size_t i = 0; i < std::size(kSignals); ++i) {
     sigaction(kSignals[i], nullptr, &previous_actions_[i]);
     if (kSignals[i] == SIGHUP && previous_actions_[i].sa_handler == SIG_IGN) continue;
     sigaction(kSignals[i], &action, nullptr);
@@ -63,7 +65,7 @@ StopSignal::~StopSignal() {
   receiver_.join();
   alarm(0);
   sigaction(SIGALRM, &previous_alarm_, nullptr);
-  for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &previous_actions_[i], nullptr);
+  for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &previous_actions_[i], nullptr);
   const timespec no_wait{};
   // What came again within the second was answered; what nobody asked about still does what it does.
   while (signal_ != 0 && sigtimedwait(&blocked_, nullptr, &no_wait) > 0) {

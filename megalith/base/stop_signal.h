@@ -28,11 +28,9 @@ class StopSignal {
   int signal() const { return signal_; }
 
  private:
-  static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
-
   sigset_t blocked_{};
   sigset_t previous_{};
-  std::array<struct sigaction, kSignals.size()> previous_actions_{};
+  std::array<struct sigaction, 3> previous_actions_{};
   struct sigaction previous_alarm_ {};
   std::thread::id main_thread_ = std::this_thread::get_id();
   std::atomic<int> signal_{0};
