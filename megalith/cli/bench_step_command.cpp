@@ -25,6 +25,7 @@ struct BenchStepOptions {
   std::string tune;
   int64_t cpu_offloading_num_layers = 0;
   bool activation_arena = false;
+  std::string cuda_graph_impl = "none";
 };
 
 void declare_fields(BenchStepOptions& c, FieldList& f) {
@@ -39,6 +40,8 @@ void declare_fields(BenchStepOptions& c, FieldList& f) {
   f.add("cpu_offloading_num_layers", c.cpu_offloading_num_layers,
         {.help = "as in train: what the backward of the first layers needs waits in host memory", .min = 0});
   f.add("activation_arena", c.activation_arena, {.help = "as in train: planned addresses"});
+  f.add("cuda_graph_impl", c.cuda_graph_impl,
+        {.help = "as in train: full_iteration replays CUDA graphs", .allowed = {"none", "full_iteration"}});
   f.add("tune", c.tune,
         {.help = "on a GPU: try other algorithms for the matrix products, write the better ones here "
                  "(MEGALITH_GEMM_TABLE names such a file), and run again",
@@ -179,9 +182,9 @@ void report(const Case& c, const Phases& phases, const GptModel& model, const Ce
   const auto tokens = static_cast<double>(c.batch * c.seq);
   const FlopsPerToken flops = model.flops_per_token(c.seq);
   const double floor_ms = flops.true_work * tokens / ceilings.product_flops * 1e3;
-  std::printf("%.1f ms/step, %.0f tok/s, %.2f TFLOP/s (%.2f by Megatron's formula)\n", ms, tokens / ms * 1e3,
+  std::printf("%.2f ms/step, %.0f tok/s, %.2f TFLOP/s (%.2f by Megatron's formula)\n", ms, tokens / ms * 1e3,
               flops.true_work * tokens / ms * 1e-9, flops.megatron * tokens / ms * 1e-9);
-  std::printf("  data %.1f, forward %.1f, backward %.1f, rest %.1f ms%s\n", data, forward, backward,
+  std::printf("  data %.2f, forward %.2f, backward %.2f, rest %.2f ms%s\n", data, forward, backward,
               ms - data - forward - backward,
               exec.device().is_cuda() ? " until the host had asked for it" : "");
   std::printf("  matrix products alone at the %.2f TFLOP/s of a large one: %.1f ms = %.0f %%\n",
@@ -215,6 +218,8 @@ void run_bench_step(CommandLine& line) {
   MG_CHECK(exec.device().is_cuda() || step_options.tune.empty(), "--tune: the device is {}; allowed: a GPU",
            exec.device().name());
   if (step_options.activation_arena) exec.pool().use_arena();
+  MG_CHECK(exec.device().is_cuda() || step_options.cuda_graph_impl == "none",
+           "--cuda-graph-impl: the device is {}; allowed: a GPU", exec.device().name());
   GptModel model(c.model, exec);
   model.parameters().initialize(exec);
   model.parameters().allocate_gradients(exec);
@@ -227,6 +232,8 @@ void run_bench_step(CommandLine& line) {
   train.train_iters = 1000;
   train.micro_batch_size = c.batch;
   train.cpu_offloading_num_layers = step_options.cpu_offloading_num_layers;
+  train.cuda_graph_impl = step_options.cuda_graph_impl;
+  train.cuda_graph_warmup_steps = 1;  // the graphs are captured before what is timed
   const Mesh mesh;
   TrainStep step({.model = &model, .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh}, train,
                  optim.clip_grad);

@@ -10,6 +10,16 @@
 
 namespace megalith {
 
+AdamwFactors adamw_factors(const AdamwSchedule& s) {
+  MG_CHECK(s.step >= 1, "adamw: step {} counts from 1", s.step);
+  MG_CHECK(s.beta1 >= 0 && s.beta1 < 1 && s.beta2 >= 0 && s.beta2 < 1,
+           "adamw: beta1 {} and beta2 {} must be in [0, 1)", s.beta1, s.beta2);
+  const auto step = static_cast<double>(s.step);
+  return {.decay = 1 - s.lr * s.weight_decay,
+          .step_size = s.lr / (1 - std::pow(s.beta1, step)),
+          .root_scale = 1 / std::sqrt(1 - std::pow(s.beta2, step))};
+}
+
 void adamw(const AdamwArgs& args, Exec& exec) {
   MG_CHECK(args.master.defined(), "adamw: master is not given");
   const Shape shape{args.master.numel()};
@@ -25,25 +35,39 @@ void adamw(const AdamwArgs& args, Exec& exec) {
   MG_CHECK(args.param.dtype() != DType::kF64, "adamw: param has dtype f64; allowed: f32, bf16, f16");
   check_tensor("adamw", "param", args.param, args.param.dtype(), shape, exec);
   check_contiguous("adamw", "param", args.param);
-  MG_CHECK(args.step >= 1, "adamw: step {} counts from 1", args.step);
-  MG_CHECK(args.beta1 >= 0 && args.beta1 < 1 && args.beta2 >= 0 && args.beta2 < 1,
-           "adamw: beta1 {} and beta2 {} must be in [0, 1)", args.beta1, args.beta2);
-  const double step = static_cast<double>(args.step);
-  const cpu::AdamwArgs step_args{
-      .param_dtype = args.param.dtype(),
-      .count = shape.numel(),
-      .param = args.param.raw(),
-      .master = args.master.data<float>(),
-      .grad = args.grad.data<float>(),
-      .exp_avg = args.exp_avg.data<float>(),
-      .exp_avg_sq = args.exp_avg_sq.data<float>(),
-      .grad_scale = static_cast<float>(args.grad_scale),
-      .beta1_rest = static_cast<float>(1 - args.beta1),
-      .beta2_rest = static_cast<float>(1 - args.beta2),
-      .decay = static_cast<float>(1 - args.lr * args.weight_decay),
-      .step_size = static_cast<float>(args.lr / (1 - std::pow(args.beta1, step))),
-      .root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(args.beta2, step))),
-      .eps = static_cast<float>(args.eps)};
+  const AdamwFactors factors = adamw_factors({.lr = args.lr,
+                                              .weight_decay = args.weight_decay,
+                                              .beta1 = args.beta1,
+                                              .beta2 = args.beta2,
+                                              .step = args.step});
+  cpu::AdamwArgs step_args{.param_dtype = args.param.dtype(),
+                           .count = shape.numel(),
+                           .param = args.param.raw(),
+                           .master = args.master.data<float>(),
+                           .grad = args.grad.data<float>(),
+                           .exp_avg = args.exp_avg.data<float>(),
+                           .exp_avg_sq = args.exp_avg_sq.data<float>(),
+                           .grad_scale = static_cast<float>(args.grad_scale),
+                           .beta1_rest = static_cast<float>(1 - args.beta1),
+                           .beta2_rest = static_cast<float>(1 - args.beta2),
+                           .decay = static_cast<float>(factors.decay),
+                           .step_size = static_cast<float>(factors.step_size),
+                           .root_scale = static_cast<float>(factors.root_scale),
+                           .eps = static_cast<float>(args.eps)};
+  const bool decays = args.weight_decay != 0;
+  if (args.numbers.defined()) {
+    check_tensor("adamw", "numbers", args.numbers, DType::kF32, {5}, exec);
+    check_contiguous("adamw", "numbers", args.numbers);
+    const auto* numbers = reinterpret_cast<const AdamwNumbers*>(args.numbers.raw());
+    if constexpr (kHasCuda) {
+      if (exec.device().is_cuda()) return cuda::adamw_with(numbers, decays, step_args, exec);
+    }
+    if (numbers->is_applied == 0) return;
+    step_args.grad_scale = numbers->grad_scale;
+    step_args.decay = decays ? numbers->decay : 1;
+    step_args.step_size = numbers->step_size;
+    step_args.root_scale = numbers->root_scale;
+  }
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) return cuda::adamw(step_args, exec);
   }

@@ -1,9 +1,17 @@
 #pragma once
-// defines: AdamwArgs, adamw, sum_of_squares
+// defines: AdamwSchedule, adamw_factors, AdamwArgs, adamw, sum_of_squares
 
 #include "megalith/core/exec.h"
+#include "megalith/kernels/step_numbers.h"
 
 namespace megalith {
+
+/// What the factors of a step follow from.
+struct AdamwSchedule {
+  double lr = 0, weight_decay = 0, beta1 = 0.9, beta2 = 0.999;
+  int64_t step = 1;  ///< counts from 1
+};
+AdamwFactors adamw_factors(const AdamwSchedule& schedule);
 
 /// AdamW (Loshchilov and Hutter 2019, algorithm 2) over flat buffers, in place:
 ///   g = grad_scale * grad;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
@@ -18,6 +26,9 @@ struct AdamwArgs {
   double lr = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   double grad_scale = 1;  ///< clipping and loss scale in one factor
   int64_t step = 1;       ///< counts from 1
+  /// AdamwNumbers or undefined: in place of lr, step, grad_scale and, where it is not 0,
+  /// weight_decay, with the same bits (ops/update.h). Read when the device gets there.
+  Tensor numbers;
 };
 void adamw(const AdamwArgs& args, Exec& exec);
 

@@ -1,5 +1,7 @@
 #include "megalith/ops/route.h"
 
+#include <numeric>
+
 #include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/route.h"
 #include "megalith/kernels/cuda/route.h"
@@ -157,6 +159,26 @@ void count_experts(const CountExpertsArgs& args, Exec& exec) {
       MG_CHECK(expert < num_experts, "count_experts: expert {} of {}", expert, num_experts);
       if (expert >= 0) counts[sequence * num_experts + expert] += 1;
     }
+  }
+}
+
+void move_expert_bias(const Tensor& counts, double rate, const Tensor& bias, Exec& exec) {
+  constexpr const char* kOp = "move_expert_bias";
+  MG_CHECK(bias.defined() && bias.rank() == 1 && bias.numel() > 0, "{}: bias must be [E]", kOp);
+  check_tensor(kOp, "bias", bias, DType::kF32, bias.shape(), exec);
+  check_tensor(kOp, "counts", counts, DType::kF64, bias.shape(), exec);
+  check_contiguous(kOp, "bias", bias);
+  check_contiguous(kOp, "counts", counts);
+  const int64_t num_experts = bias.numel();
+  const double* tokens = counts.data<double>();
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda())
+      return cuda::move_expert_bias(tokens, num_experts, rate, bias.data<float>(), exec);
+  }
+  const double mean = std::accumulate(tokens, tokens + num_experts, 0.0) / static_cast<double>(num_experts);
+  for (int64_t e = 0; e < num_experts; ++e) {
+    const int sign = (mean > tokens[e]) - (mean < tokens[e]);
+    bias.data<float>()[e] += static_cast<float>(rate * sign);
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 // defines: RouterScore, RouteOptions, RouteArgs, route, RouteBackwardArgs, route_backward, RouterLossArgs,
-// router_losses, CountExpertsArgs, count_experts
+// router_losses, CountExpertsArgs, count_experts, move_expert_bias
 
 #include "megalith/core/exec.h"
 
@@ -78,5 +78,9 @@ struct CountExpertsArgs {
   Tensor counts;  // [B, E] f64
 };
 void count_experts(const CountExpertsArgs& args, Exec& exec);
+
+/// bias[e] += rate * sign(mean over experts of counts - counts[e]) (Wang et al. 2024, auxiliary-loss-free
+/// load balancing); counts [E] f64, bias [E] f32. Counts are whole numbers below 2^53: exact in any order.
+void move_expert_bias(const Tensor& counts, double rate, const Tensor& bias, Exec& exec);
 
 }  // namespace megalith

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "megalith/base/math.h"
-#include "megalith/ops/adamw.h"
 #include "megalith/ops/elementwise.h"
 
 namespace megalith {
@@ -96,8 +95,7 @@ void AdamW::copy_master_from_model(Exec& exec) {
   for (const Part& part : parts_) copy(part.owned.data, part.master, exec);
 }
 
-void AdamW::step(const Step& step, Exec& exec) {
-  ++num_steps_;
+void AdamW::for_each_stretch(const std::function<void(AdamwArgs args, bool decays)>& update) const {
   const std::vector<DecayRange> groups = decay_ranges(*store_);
   for (const Part& part : parts_) {
     for (const DecayRange& group : groups) {
@@ -106,21 +104,44 @@ void AdamW::step(const Step& step, Exec& exec) {
       const auto own = [&](const Tensor& tensor) {
         return tensor.slice(0, range.begin - part.owned.range.begin, range.end - part.owned.range.begin);
       };
-      adamw({.param = own(part.owned.data),
-             .master = own(part.master),
-             .grad = own(part.owned.grad),
-             .exp_avg = own(part.exp_avg),
-             .exp_avg_sq = own(part.exp_avg_sq),
-             .lr = step.lr,
-             .beta1 = config_.adam_beta1,
-             .beta2 = config_.adam_beta2,
-             .eps = config_.adam_eps,
-             .weight_decay = group.decays ? step.weight_decay : 0,
-             .grad_scale = step.grad_scale,
-             .step = num_steps_},
-            exec);
+      update({.param = own(part.owned.data),
+              .master = own(part.master),
+              .grad = own(part.owned.grad),
+              .exp_avg = own(part.exp_avg),
+              .exp_avg_sq = own(part.exp_avg_sq),
+              .beta1 = config_.adam_beta1,
+              .beta2 = config_.adam_beta2,
+              .eps = config_.adam_eps},
+             group.decays);
     }
   }
+}
+
+void AdamW::step(const Step& step, Exec& exec) {
+  ++num_steps_;
+  for_each_stretch([&](AdamwArgs args, bool decays) {
+    args.lr = step.lr;
+    args.weight_decay = decays ? step.weight_decay : 0;
+    args.grad_scale = step.grad_scale;
+    args.step = num_steps_;
+    adamw(args, exec);
+  });
+}
+
+void AdamW::step_with(const Tensor& numbers, Exec& exec) {
+  for_each_stretch([&](AdamwArgs args, bool decays) {
+    args.numbers = numbers;
+    args.weight_decay = decays ? 1 : 0;
+    adamw(args, exec);
+  });
+}
+
+AdamwFactors AdamW::next_factors(double lr, double weight_decay) const {
+  return adamw_factors({.lr = lr,
+                        .weight_decay = weight_decay,
+                        .beta1 = config_.adam_beta1,
+                        .beta2 = config_.adam_beta2,
+                        .step = num_steps_ + 1});
 }
 
 void AdamW::visit_state(const std::function<void(const StatePiece&)>& visit) const {

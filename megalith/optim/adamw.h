@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "megalith/autograd/parameter.h"
+#include "megalith/ops/adamw.h"
 #include "megalith/optim/optim_config.h"
 
 namespace megalith {
@@ -30,6 +31,13 @@ class AdamW {
   };
   void step(const Step& step, Exec& exec);
 
+  /// The same where the device decides (ops/update.h): what is asked of it is alike in every step. Whether
+  /// the step counts is for the caller to say when he knows.
+  void step_with(const Tensor& numbers, Exec& exec);
+  /// Of the next step.
+  AdamwFactors next_factors(double lr, double weight_decay) const;
+  void count_step() { ++num_steps_; }
+
   int64_t num_steps() const { return num_steps_; }
   void set_num_steps(int64_t num_steps) { num_steps_ = num_steps; }
 
@@ -48,6 +56,8 @@ class AdamW {
     Tensor master, exp_avg, exp_avg_sq;  // [owned.range.size()] f32
   };
 
+  /// Calls update() with the tensors of every stretch that decays alike; `decays` says whether.
+  void for_each_stretch(const std::function<void(AdamwArgs args, bool decays)>& update) const;
   void add_part(const ParameterStore::Owned& owned, const Tensor& state);
 
   MemoryLedger host_ledger_;

@@ -63,23 +63,26 @@ std::vector<Term> norm_terms(const ParameterStore& store, const Mesh& mesh) {
 
 }  // namespace
 
-double global_grad_norm(const ParameterStore& store, const Mesh& mesh, Exec& exec) {
+GradSquares grad_squares(const ParameterStore& store, const Mesh& mesh, Exec& exec) {
   const std::vector<Term> terms = norm_terms(store, mesh);
-  const auto num_terms = static_cast<int64_t>(terms.size());
-  const Tensor squares = exec.empty({num_terms}, DType::kF64);
-  for (int64_t i = 0; i < num_terms; ++i)
-    sum_of_squares(terms[static_cast<size_t>(i)].gradient, squares.slice(0, i, i + 1), exec);
-  const std::vector<double> sums = to_vector<double>(squares);  // one wait for all of them
+  GradSquares result{.squares = exec.empty({static_cast<int64_t>(terms.size())}, DType::kF64), .weights = {}};
+  for (const Term& term : terms) {
+    const auto at = static_cast<int64_t>(result.weights.size());
+    sum_of_squares(term.gradient, result.squares.slice(0, at, at + 1), exec);
+    result.weights.push_back(term.weight);
+  }
+  return result;
+}
+
+double global_grad_norm(const ParameterStore& store, const Mesh& mesh, Exec& exec) {
+  const GradSquares terms = grad_squares(store, mesh, exec);
+  const std::vector<double> sums = to_vector<double>(terms.squares);  // one wait for all of them
   double sum = 0;
-  for (size_t i = 0; i < terms.size(); ++i) sum += sums[i] * terms[i].weight;
+  for (size_t i = 0; i < sums.size(); ++i) sum += sums[i] * terms.weights[i];
   if (mesh.world().size() == 1) return std::sqrt(sum);
   const Tensor total = exec.from_host(std::span<const double>(&sum, 1), {1});
   mesh.world().all_reduce(total, ReduceOp::kSum, "gradient norm");
   return std::sqrt(to_vector<double>(total)[0]);
-}
-
-double clip_coefficient(double norm, double max_norm) {
-  return max_norm > 0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1;
 }
 
 }  // namespace megalith

@@ -27,12 +27,13 @@ MicrobatchGraphs::MicrobatchGraphs(LanguageModel& model, RecomputePolicy recompu
     : model_(&model), recompute_(std::move(recompute)), exec_(&exec) {
   const double one = 1;
   one_ = exec.from_host(std::span<const double>(&one, 1), {1});
+  loss_ = exec.zeros({1}, DType::kF64);
 }
 
 MicrobatchGraphs::~MicrobatchGraphs() = default;
 
 MicrobatchGraphs::Graph MicrobatchGraphs::capture(const DeviceBatch& batch) {
-  Graph result{.batch = batch, .loss = {}, .written = {}, .graph = {}};
+  Graph result{.batch = batch, .written = {}, .graph = {}};
   result.batch.tokens = {.ids = like(batch.tokens.ids, *exec_),
                          .labels = like(batch.tokens.labels, *exec_),
                          .loss_weights = like(batch.tokens.loss_weights, *exec_)};
@@ -43,21 +44,20 @@ MicrobatchGraphs::Graph MicrobatchGraphs::capture(const DeviceBatch& batch) {
     if (parameter->grad_is_fresh) result.written.push_back(parameter.get());
   if constexpr (kHasCuda) {
     const CaptureMemory memory(exec_->pool());
-    result.graph =
-        std::make_shared<CudaGraph>(exec_->cuda(), [&] { result.loss = run_eagerly(result.batch); });
+    result.graph = std::make_shared<CudaGraph>(exec_->cuda(), [&] { run_eagerly(result.batch); });
   }
   std::erase_if(result.written, [](const Parameter* parameter) { return parameter->grad_is_fresh; });
   return result;
 }
 
-Tensor MicrobatchGraphs::run_eagerly(const DeviceBatch& batch) {
+void MicrobatchGraphs::run_eagerly(const DeviceBatch& batch) {
   Tape tape(*exec_, {.is_recording = true, .recompute = recompute_});
   const Var loss = model_->loss(tape, batch.context, batch.tokens);
   tape.backward(loss, one_);
-  return loss.data;
+  add(loss_, loss.data, loss_, *exec_);
 }
 
-Tensor MicrobatchGraphs::run(const DeviceBatch& batch) {
+void MicrobatchGraphs::run(const DeviceBatch& batch) {
   const OwnerScope scope(exec_->ledger(), "activations");
   bool is_first = false;
   for (const auto& parameter : model_->parameters().parameters()) is_first |= parameter->grad_is_fresh;
@@ -76,9 +76,6 @@ Tensor MicrobatchGraphs::run(const DeviceBatch& batch) {
   copy_batch(batch, graph.batch, *exec_);
   if constexpr (kHasCuda) graph.graph->launch();
   for (Parameter* parameter : graph.written) parameter->grad_is_fresh = false;
-  const Tensor loss = exec_->empty({1}, DType::kF64);
-  copy(graph.loss, loss, *exec_);
-  return loss;
 }
 
 }  // namespace megalith

@@ -21,7 +21,7 @@ struct PassOptions {
   RecomputePolicy recompute;
   RngKey rng;  ///< of the step; each microbatch draws from a stream of its own
   LossScaling scaling = LossScaling::kMean;
-  MicrobatchGraphs* graphs = nullptr;  ///< forwards run forward and backward, backwards nothing; or null
+  MicrobatchGraphs* graphs = nullptr;  ///< or null: forwards run both and add to its loss, backwards nothing
   double loss_scale = 1;               ///< losses and gradients are times this (optim/loss_scaler.h)
   HostCopies* host_copies = nullptr;   ///< null: activations stay on the device
   OffloadOptions offload = {};         ///< with host_copies: of every chunk
@@ -39,7 +39,7 @@ class PipelinePass {
 
   /// One action of schedule.ranks[pipeline rank], in its order.
   void run(const Action& action);
-  /// Sum of this rank's losses; 0 on stages without the head. Waits for the device.
+  /// Sum of this rank's losses; 0 on stages without the head, and where graphs have it. Waits for the device.
   double loss() const;
   /// Tokens whose loss counts, in the microbatches of this data-parallel rank.
   double num_tokens() const;

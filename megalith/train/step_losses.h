@@ -1,7 +1,8 @@
 #pragma once
-// defines: StepLosses, sum_losses
+// defines: StepLosses, OwnLosses, to_mean, take_router_losses, sum_losses
 
 #include <optional>
+#include <vector>
 
 #include "megalith/models/language_model.h"
 #include "megalith/parallel/mesh.h"
@@ -21,14 +22,20 @@ struct StepLosses {
 
 /// What this rank has of them.
 struct OwnLosses {
-  double loss = 0;        ///< of its microbatches
-  double num_tokens = 0;  ///< whose loss counts, in its microbatches
+  double loss = 0;                    ///< of its microbatches
+  std::vector<double> router_losses;  ///< load balance and z of each router
+  double num_tokens = 0;              ///< whose loss counts, in its microbatches
   LossScaling scaling = LossScaling::kMean;
   double loss_scale = 1;  ///< that `loss`, routers' losses and gradients are times
 };
 
-/// From what this rank has: the losses of its microbatches and the books of its routers, which are cleared.
-/// One sum over the ranks. Waits for the device.
-StepLosses sum_losses(const OwnLosses& own, LanguageModel& model, const Mesh& mesh, Exec& exec);
+/// StepLosses::to_mean where the whole step has so many tokens.
+double to_mean(LossScaling scaling, double num_tokens, double loss_scale);
+
+/// From the books of this rank's routers, which are cleared. Waits for the device.
+std::vector<double> take_router_losses(LanguageModel& model, Exec& exec);
+
+/// One sum over the ranks.
+StepLosses sum_losses(const OwnLosses& own, const Mesh& mesh, Exec& exec);
 
 }  // namespace megalith

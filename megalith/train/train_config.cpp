@@ -69,8 +69,9 @@ void declare_fields(TrainConfig& c, FieldList& f) {
   f.add("profile_step_start", c.profile_step_start, {.help = "first step that is profiled", .min = 1});
   f.add("profile_step_end", c.profile_step_end, {.help = "first step that is not any more", .min = 2});
   f.add("cuda_graph_impl", c.cuda_graph_impl,
-        {.help = "full_iteration: forward and backward of a microbatch are captured as a CUDA graph and "
-                 "replayed; one GPU, dense models, no dropout",
+        {.help =
+             "full_iteration: the work of a step is captured as CUDA graphs, one for a microbatch's forward "
+             "and backward and two for norm and update, and replayed; one GPU, no dropout",
          .allowed = {"none", "full_iteration"}});
   f.add("cuda_graph_warmup_steps", c.cuda_graph_warmup_steps,
         {.help = "steps without the graph before it is captured", .min = 1});
@@ -89,6 +90,25 @@ void validate(const TrainConfig& c) {
 
 namespace {
 
+// What a graph has experts do is the same in every microbatch, but for what lies in memory.
+template <class Require>
+void check_experts_in_graph(const RunConfig& config, const Require& require) {
+  const MoeConfig& moe = config.model.moe;
+  require(
+      moe.expert_capacity_factor == 0 || moe.pad_expert_input_to_capacity,
+      "moe_pad_expert_input_to_capacity with moe_expert_capacity_factor: how many tokens are dropped sets "
+      "the sizes of tensors");
+  const bool balances = moe.router_load_balancing_type != "none" && moe.aux_loss_coeff != 0;
+  require(
+      !balances || moe.router_load_balancing_type != "global_aux_loss",
+      "another moe_router_load_balancing_type than global_aux_loss, whose weight differs from microbatch to "
+      "microbatch");
+  require(!config.train.calculate_per_token_loss || (!balances && moe.z_loss_coeff == 0),
+          "moe_aux_loss_coeff 0 and moe_z_loss_coeff 0 with calculate_per_token_loss: their weight is the "
+          "number of tokens of a microbatch");
+  require(!config.model.fp16 || config.optim.loss_scale > 0, "a loss_scale for experts in fp16");
+}
+
 void check_cuda_graph(const RunConfig& config, int num_ranks) {
   const std::string& impl = config.train.cuda_graph_impl;
   if (impl == "none") return;
@@ -96,8 +116,7 @@ void check_cuda_graph(const RunConfig& config, int num_ranks) {
     if (!holds) throw UsageError(fmt::format("cuda_graph_impl {} needs {}", impl, needed));
   };
   require(num_ranks == 1, fmt::format("one rank, not {}", num_ranks));
-  require(config.model.moe.num_experts == 0,
-          "a dense model: what experts compute differs from batch to batch");
+  if (config.model.moe.num_experts > 0) check_experts_in_graph(config, require);
   require(config.model.hidden_dropout == 0 && config.model.attention_dropout == 0,
           "hidden_dropout 0 and attention_dropout 0: a graph would drop the same elements every time");
   require(!config.train.activation_arena,

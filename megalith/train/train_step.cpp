@@ -4,10 +4,10 @@
 
 #include "megalith/base/log.h"
 #include "megalith/core/memory/activation_arena.h"
+#include "megalith/ops/update.h"
 #include "megalith/optim/clip.h"
 #include "megalith/parallel/pipeline/make_schedule.h"
 #include "megalith/parallel/stage_layout.h"
-#include "megalith/train/step_losses.h"
 
 namespace megalith {
 namespace {
@@ -69,25 +69,45 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
     clock.stop(Phase::kGradientSum);
   }
 
-  const StepLosses losses = sum_losses(
-      {.loss = pass.loss(), .num_tokens = pass.num_tokens(), .scaling = scaling, .loss_scale = loss_scale},
-      model, mesh, exec);
+  OwnLosses own{.num_tokens = pass.num_tokens(), .scaling = scaling, .loss_scale = loss_scale};
+  double norm = 0;
+  if (update_graphs_ != nullptr) {
+    // The device goes through to the end of the step before the host knows what came out.
+    if (parts_.before_update) parts_.before_update();
+    update_graphs_->measure({.lr = result.lr,
+                             .weight_decay = result.weight_decay,
+                             .to_mean = to_mean(scaling, own.num_tokens, loss_scale)});
+    clock.stop(Phase::kNorm);
+    update_graphs_->update();
+    StepMeasures measures = update_graphs_->wait();
+    clock.stop(Phase::kOptimizer);
+    own.loss = measures.loss;
+    own.router_losses = std::move(measures.router_losses);
+    norm = measures.grad_norm;
+  } else {
+    own.loss = pass.loss();
+    own.router_losses = take_router_losses(model, exec);
+    norm = global_grad_norm(parameters, mesh, exec);
+    clock.stop(Phase::kNorm);
+  }
+  const StepLosses losses = sum_losses(own, mesh, exec);
   result.loss = losses.loss;
   result.load_balancing_loss = losses.load_balancing;
   result.z_loss = losses.z;
-  result.grad_norm = global_grad_norm(parameters, mesh, exec) * losses.to_mean;
-  clock.stop(Phase::kNorm);
+  result.grad_norm = norm * losses.to_mean;
   result.is_finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
   result.was_skipped = skips_update(step, result);
   const PhaseRange range(Phase::kOptimizer, exec);
-  if (parts_.before_update) parts_.before_update();
-  if (!result.was_skipped) {
-    const double grad_scale = clip_coefficient(result.grad_norm, clip_grad_) * losses.to_mean;
-    parts_.optimizer->step({.lr = result.lr, .weight_decay = result.weight_decay, .grad_scale = grad_scale},
-                           exec);
-    data_parallel_.weights_changed(exec);
+  if (update_graphs_ == nullptr) {
+    if (parts_.before_update) parts_.before_update();
+    if (!result.was_skipped) {
+      const double grad_scale = clip_coefficient(result.grad_norm, clip_grad_) * losses.to_mean;
+      parts_.optimizer->step({.lr = result.lr, .weight_decay = result.weight_decay, .grad_scale = grad_scale},
+                             exec);
+    }
+    model.after_step(exec);
   }
-  model.after_step(exec);
+  if (!result.was_skipped) data_parallel_.weights_changed(exec);
   if (train_.timing_log_level > 0) exec.synchronize();
   clock.stop(Phase::kOptimizer);
   result.times = clock.host();
@@ -103,14 +123,28 @@ HostCopies* TrainStep::host_copies(Exec& exec) {
 
 MicrobatchGraphs* TrainStep::graphs(Exec& exec) {
   if (train_.cuda_graph_impl == "none" || eager_steps_++ < train_.cuda_graph_warmup_steps) return nullptr;
-  if (graphs_ == nullptr)
+  if (graphs_ == nullptr) {
     graphs_ = std::make_unique<MicrobatchGraphs>(*parts_.model, train_.recompute_policy(), exec);
+    const bool is_always_applied = train_.nan_policy == "warn" && !has_dynamic_scale();
+    update_graphs_ =
+        std::make_unique<UpdateGraphs>(UpdateGraphs::Parts{.model = parts_.model,
+                                                           .optimizer = parts_.optimizer,
+                                                           .mesh = parts_.mesh,
+                                                           .loss = graphs_->loss(),
+                                                           .clip_grad = clip_grad_,
+                                                           .is_always_applied = is_always_applied},
+                                       exec);
+  }
   return graphs_.get();
+}
+
+bool TrainStep::has_dynamic_scale() const {
+  return parts_.loss_scaler != nullptr && parts_.loss_scaler->kind() == LossScaler::Kind::kDynamic;
 }
 
 bool TrainStep::skips_update(int64_t step, const StepResult& result) {
   LossScaler* scaler = parts_.loss_scaler;
-  const bool is_dynamic = scaler != nullptr && scaler->kind() == LossScaler::Kind::kDynamic;
+  const bool is_dynamic = has_dynamic_scale();
   if (is_dynamic) scaler->update(!result.is_finite);
   if (result.is_finite) return false;
   const std::string message =

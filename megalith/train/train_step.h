@@ -11,7 +11,9 @@
 #include "megalith/parallel/data/data_parallel.h"
 #include "megalith/train/phase_clock.h"
 #include "megalith/train/pipeline_pass.h"
+#include "megalith/train/step_losses.h"
 #include "megalith/train/train_config.h"
+#include "megalith/train/update_graphs.h"
 
 namespace megalith {
 
@@ -53,6 +55,7 @@ class TrainStep {
   StepResult run(int64_t step, int64_t schedule_samples, const NextBatch& next_batch, Exec& exec);
 
  private:
+  bool has_dynamic_scale() const;
   /// Whether the weights are to stay as they are.
   bool skips_update(int64_t step, const StepResult& result);
 
@@ -68,6 +71,7 @@ class TrainStep {
   DataParallel data_parallel_;
   int64_t eager_steps_ = 0;
   std::unique_ptr<MicrobatchGraphs> graphs_;
+  std::unique_ptr<UpdateGraphs> update_graphs_;
   std::unique_ptr<HostCopies> host_copies_;
 };
 

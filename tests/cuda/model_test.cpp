@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "megalith/models/gpt/gpt_model.h"
+#include "megalith/ops/update.h"
 #include "megalith/optim/adamw.h"
 #include "megalith/optim/clip.h"
 

@@ -99,6 +99,19 @@ TEST(CudaMoe, RouteAndItsGradient) {
   });
 }
 
+TEST(CudaMoe, BiasOfExperts) {
+  Twins t;
+  for (const int64_t experts : {1, 8, 256, 2000}) {
+    const auto bias = t.random({experts}, DType::kF32, 1);
+    std::vector<double> tokens;
+    for (int64_t e = 0; e < experts; ++e) tokens.push_back(static_cast<double>(e * e % 7));
+    const auto counts = t.of(tokens, {experts}, DType::kF64);
+    move_expert_bias(counts.cpu, 1e-3, bias.cpu, t.cpu());
+    move_expert_bias(counts.gpu, 1e-3, bias.gpu, t.gpu());
+    Twins::expect_equal(bias, "bias");
+  }
+}
+
 TEST(CudaMoe, LossesAndCounts) {
   for_each_route([](Twins& t, DType dtype, const Sizes& sizes, const RouteOptions& options) {
     const auto logits = random_logits(t, sizes, dtype);

@@ -6,6 +6,7 @@
 #include "megalith/ops/cross_entropy.h"
 #include "megalith/ops/embedding.h"
 #include "megalith/ops/gemm.h"
+#include "megalith/ops/update.h"
 
 #include "tests/cuda/twins.h"
 
@@ -196,6 +197,77 @@ TEST(CudaAdamw, FollowsTheCpu) {
         run(t.gpu(), &Twins::Pair::gpu);
       }
       for (const auto& pair : {m, v, master, param}) Twins::expect_close(pair, 9, 1, "state");
+    }
+  }
+}
+
+TEST(CudaAdamw, NumbersOnTheDeviceGiveTheBitsOfNumbersByValue) {
+  Twins t;
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    for (const int64_t count : {4096, 1003}) {
+      for (const bool is_applied : {true, false}) {
+        const auto run = [&](bool has_numbers) {
+          const Tensor grad = t.random({count}, DType::kF32, 1).gpu,
+                       m = t.random({count}, DType::kF32, 2).gpu;
+          const Tensor master = t.random({count}, DType::kF32, 3).gpu,
+                       param = t.random({count}, dtype, 4).gpu;
+          const Tensor v =
+              t.of(std::vector<double>(static_cast<size_t>(count), 0.25), {count}, DType::kF32).gpu;
+          AdamwArgs args{.param = param,
+                         .master = master,
+                         .grad = grad,
+                         .exp_avg = m,
+                         .exp_avg_sq = v,
+                         .lr = 0.01,
+                         .weight_decay = 0.1,
+                         .grad_scale = 0.3,
+                         .step = 3};
+          if (has_numbers) {
+            const AdamwFactors f = adamw_factors({.lr = 0.01, .weight_decay = 0.1, .step = 3});
+            args.numbers =
+                t.of({0.3, f.decay, f.step_size, f.root_scale, is_applied ? 1.0 : 0.0}, {5}, DType::kF32).gpu;
+          }
+          if (has_numbers || is_applied) adamw(args, t.gpu());
+          std::vector<uint8_t> bits;
+          for (const Tensor& tensor : {param, master, m, v}) {
+            const std::vector<uint8_t> more = conformance::bits_of(tensor);
+            bits.insert(bits.end(), more.begin(), more.end());
+          }
+          return bits;
+        };
+        EXPECT_EQ(run(true), run(false)) << name_of(dtype) << " " << count << " " << is_applied;
+      }
+    }
+  }
+}
+
+// All of it is decided in f64 without fused multiply-adds: the host's bits.
+TEST(CudaAdamw, DecidesAsTheCpu) {
+  Twins t;
+  for (const double poison : {0.0, static_cast<double>(INFINITY)}) {
+    for (const double max_norm : {0.0, 0.3, 100.0}) {
+      constexpr int64_t kTerms = 37;
+      const auto squares = t.random({kTerms}, DType::kF64, 1);
+      const auto loss = t.of({3.7 + poison}, {1}, DType::kF64);
+      const auto factors = t.of({1.0 / 3, 0.999, 0.0123, 1.7}, {4}, DType::kF64);
+      const auto results = t.poisoned({3}, DType::kF64), numbers = t.poisoned({5}, DType::kF32);
+      // Weights that make every term of the sum positive.
+      UpdateArgs args{.squares = squares.cpu,
+                      .weights = squares.cpu,
+                      .loss = loss.cpu,
+                      .factors = factors.cpu,
+                      .max_norm = max_norm,
+                      .results = results.cpu,
+                      .numbers = numbers.cpu};
+      decide_update(args, t.cpu());
+      args.squares = args.weights = squares.gpu;
+      args.loss = loss.gpu;
+      args.factors = factors.gpu;
+      args.results = results.gpu;
+      args.numbers = numbers.gpu;
+      decide_update(args, t.gpu());
+      for (const auto& pair : {loss, results, numbers}) Twins::expect_equal(pair, "decision");
+      EXPECT_EQ(conformance::values_of(numbers.gpu)[4], poison == 0 ? 1 : 0);
     }
   }
 }

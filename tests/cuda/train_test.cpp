@@ -1,5 +1,8 @@
 // Training on the GPU: graphs, state on the host and the loss scale against plain steps.
 
+#include <algorithm>
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "megalith/models/gpt/gpt_model.h"
@@ -32,23 +35,45 @@ class GpuRun {
 
   StepResult step(int64_t number) {
     return step_->run(
-        number, 8 * number, [this](HostBatch& batch) { fill_batch(batch); }, exec_);
+        number, 8 * number,
+        [&](HostBatch& batch) {
+          fill_batch(batch);
+          if (number == poisoned_step_) batch.loss_mask[3] = INFINITY;
+        },
+        exec_);
   }
   struct Result {
-    std::vector<double> losses, norms, weights;
-    int64_t peak_bytes = 0;
+    std::vector<double> losses, norms, weights, router_losses;
+    std::vector<bool> skipped;
+    int64_t peak_bytes = 0, counted_steps = 0;
   };
   Result steps(int64_t count) {
     Result result;
     for (int64_t number = 1; number <= count; ++number) {
       const StepResult one = step(number);
-      result.losses.push_back(one.loss);
-      result.norms.push_back(one.grad_norm);
+      result.losses.push_back(one.is_finite ? one.loss : -1);  // a NaN equals nothing
+      result.norms.push_back(one.is_finite ? one.grad_norm : -1);
+      result.skipped.push_back(one.was_skipped);
+      result.router_losses.push_back(one.load_balancing_loss.value_or(0));
+      result.router_losses.push_back(one.z_loss.value_or(0));
     }
-    result.weights = to_vector<double>(model_.parameters().flat_data());
+    result.weights = weights();
     result.peak_bytes = exec_.ledger().peak_bytes();
+    result.counted_steps = optimizer_->num_steps();
     return result;
   }
+  /// With the biases of routers.
+  std::vector<double> weights() {
+    std::vector<double> all = to_vector<double>(model_.parameters().flat_data());
+    for (const RouterView& router : model_.routers()) {
+      if (!router.state->expert_bias.defined()) continue;
+      const std::vector<double> bias = to_vector<double>(router.state->expert_bias);
+      all.insert(all.end(), bias.begin(), bias.end());
+    }
+    return all;
+  }
+  /// The loss of that step is not a number.
+  void poison_step(int64_t number) { poisoned_step_ = number; }
 
  private:
   void fill_batch(HostBatch& batch) {
@@ -74,7 +99,7 @@ class GpuRun {
   std::optional<AdamW> optimizer_;
   ParamSchedule schedule_{config_.optim, {.train_samples = 100, .samples_per_iteration = 4}};
   std::optional<TrainStep> step_;
-  int64_t next_row_ = 0;
+  int64_t next_row_ = 0, poisoned_step_ = 0;
 };
 
 RunConfig plain_run() {
@@ -83,9 +108,19 @@ RunConfig plain_run() {
   return config;
 }
 
+RunConfig with_graphs(RunConfig config) {
+  config.train.cuda_graph_impl = "full_iteration";
+  config.train.cuda_graph_warmup_steps = 2;
+  check_layout(config, 1);
+  return config;
+}
+
 void expect_same(const GpuRun::Result& got, const GpuRun::Result& expected) {
   EXPECT_EQ(got.losses, expected.losses);
   EXPECT_EQ(got.norms, expected.norms);
+  EXPECT_EQ(got.skipped, expected.skipped);
+  EXPECT_EQ(got.router_losses, expected.router_losses);
+  EXPECT_EQ(got.counted_steps, expected.counted_steps);
   EXPECT_TRUE(got.weights == expected.weights) << "the weights differ";
 }
 
@@ -99,12 +134,145 @@ TEST(CudaGraphs, GiveTheBitsOfEagerSteps) {
         eager.data.reset_attention_mask = eager.data.reset_position_ids = has_documents;
         eager.train.recompute_granularity = recompute;
         eager.train.global_batch_size = 6;
-        RunConfig graphs = eager;
-        graphs.train.cuda_graph_impl = "full_iteration";
-        graphs.train.cuda_graph_warmup_steps = 2;
-        expect_same(GpuRun(graphs).steps(6), GpuRun(eager).steps(6));
+        expect_same(GpuRun(with_graphs(eager)).steps(6), GpuRun(eager).steps(6));
       }
     }
+  }
+}
+
+// Twenty steps in which everything that changes from step to step changes.
+RunConfig scheduled_run() {
+  RunConfig config = plain_run();
+  config.optim.lr_decay_iters = 60;
+  config.optim.min_lr = 1e-4;
+  config.optim.weight_decay_incr_style = "linear";
+  config.optim.start_weight_decay = 0.01;
+  config.optim.end_weight_decay = 0.2;
+  config.optim.clip_grad = 0.6;
+  config.train.nan_policy = "skip";
+  return config;
+}
+
+TEST(CudaGraphs, ScheduleClippingAndASkippedStepGiveTheBitsOfEagerSteps) {
+  for (const char* form : {"f32", "bf16", "tokens", "offload"}) {
+    SCOPED_TRACE(form);
+    RunConfig config = scheduled_run();
+    config.model.bf16 = std::string_view(form) != "f32";
+    config.train.calculate_per_token_loss = std::string_view(form) == "tokens";
+    config.optim.optimizer_cpu_offload = std::string_view(form) == "offload";
+    config.optim.optimizer_offload_fraction = 0.5;
+    GpuRun eager(config), graphs(with_graphs(config));
+    eager.poison_step(9);
+    graphs.poison_step(9);
+    const GpuRun::Result expected = eager.steps(20);
+    expect_same(graphs.steps(20), expected);
+    EXPECT_TRUE(expected.skipped[8]);
+    EXPECT_EQ(expected.counted_steps, 19);
+    EXPECT_GT(std::count_if(expected.norms.begin(), expected.norms.end(), [](double n) { return n > 0.6; }),
+              2)
+        << "clipping acts";
+    EXPECT_GT(std::count_if(expected.norms.begin(), expected.norms.end(),
+                            [](double n) { return n > 0 && n < 0.6; }),
+              0)
+        << "and does not";
+  }
+}
+
+TEST(CudaGraphs, StopLeavesTheWeightsAndNamesTheStep) {
+  RunConfig config = scheduled_run();
+  config.train.nan_policy = "stop";
+  GpuRun run(with_graphs(config));
+  run.poison_step(7);
+  const std::vector<double> before = run.steps(6).weights;
+  try {
+    run.step(7);
+    FAIL() << "a NaN went through";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("step 7"), std::string::npos) << error.what();
+  }
+  EXPECT_TRUE(run.weights() == before);
+}
+
+TEST(CudaGraphs, WarnAppliesANan) {
+  RunConfig config = scheduled_run();
+  config.train.nan_policy = "warn";
+  GpuRun run(with_graphs(config));
+  run.poison_step(7);
+  EXPECT_EQ(run.steps(7).counted_steps, 7);
+  EXPECT_TRUE(std::isnan(run.weights()[0]));
+}
+
+TEST(CudaGraphs, DynamicLossScaleGivesTheBitsOfEagerSteps) {
+  RunConfig config = scheduled_run();
+  config.model.fp16 = true;
+  config.optim.hysteresis = 1;
+  config.optim.loss_scale_window = 5;
+  const GpuRun::Result expected = GpuRun(config).steps(30);
+  expect_same(GpuRun(with_graphs(config)).steps(30), expected);
+  EXPECT_GT(std::count(expected.skipped.begin() + 4, expected.skipped.end(), true), 0) << "a graph skips";
+  EXPECT_GT(std::count(expected.skipped.begin() + 4, expected.skipped.end(), false), 0) << "and does not";
+}
+
+TEST(CudaGraphs, ExpertsGiveTheBitsOfEagerSteps) {
+  RunConfig config = scheduled_run();
+  config.model.normalization = "RMSNorm";
+  config.model.swiglu = true;
+  config.model.add_bias_linear = false;
+  config.model.moe.num_experts = 4;
+  config.model.moe.layer_freq = "[0, 1]";
+  config.model.moe.ffn_hidden_size = 24;
+  config.model.moe.shared_expert_intermediate_size = 16;
+  config.model.moe.aux_loss_coeff = 0.01;
+  MoeConfig softmax = config.model.moe;
+  softmax.router_load_balancing_type = "aux_loss";
+  MoeConfig sigmoid = softmax;
+  sigmoid.router_score_function = "sigmoid";
+  sigmoid.router_enable_expert_bias = true;
+  sigmoid.router_load_balancing_type = "seq_aux_loss";
+  sigmoid.z_loss_coeff = 0.001;
+  MoeConfig gathered = sigmoid;
+  gathered.token_dispatcher_type = "allgather";
+  MoeConfig padded = softmax;
+  padded.expert_capacity_factor = 1;
+  padded.pad_expert_input_to_capacity = true;
+  for (const MoeConfig& moe : {softmax, sigmoid, gathered, padded}) {
+    for (const char* recompute : {"none", "full"}) {
+      for (const bool is_bf16 : {false, true}) {
+        SCOPED_TRACE(fmt::format("{} {} capacity {} recompute {} bf16 {}", moe.router_score_function,
+                                 moe.token_dispatcher_type, moe.expert_capacity_factor, recompute, is_bf16));
+        config.model.moe = moe;
+        config.model.bf16 = is_bf16;
+        config.train.recompute_granularity = recompute;
+        const GpuRun::Result expected = GpuRun(config).steps(8);
+        expect_same(GpuRun(with_graphs(config)).steps(8), expected);
+        EXPECT_GT(expected.router_losses[0], 0);
+      }
+    }
+  }
+}
+
+TEST(CudaGraphs, ResumeIsExact) {
+  const testing::RunFolder folder;
+  const auto train = [&](const char* name, bool has_graphs, int64_t steps) {
+    RunConfig config = scheduled_run();
+    config.model.bf16 = true;
+    config.train.eval_iters = 1;
+    config.train.save = config.train.load = folder / name;
+    config.train.train_iters = steps;
+    if (has_graphs) config = with_graphs(config);
+    Exec exec(kGpu);
+    StopSignal stop;
+    const Mesh mesh;
+    Trainer(config, {.size = config.model.vocab_size, .eod = 95}, "model: {}\n", mesh, exec).run(stop);
+  };
+  train("eager", false, 20);
+  train("graphs", true, 20);
+  train("parts", true, 9);
+  train("parts", true, 20);
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+    const auto text = [&](const char* name) { return read_text_file(folder / name / "iter_0000020" / file); };
+    EXPECT_TRUE(text("graphs") == text("eager")) << file;
+    EXPECT_TRUE(text("parts") == text("eager")) << file;
   }
 }
 

@@ -217,6 +217,15 @@ TEST(CountExperts, BySequenceWithoutDroppedOnes) {
   EXPECT_EQ(values_of(counts), (std::vector<double>{1, 1, 2, 1, 0, 1}));
 }
 
+TEST(ExpertBias, MovesTowardsTheMean) {
+  Exec exec;
+  const Tensor bias = tensor_of(exec, {1, 2, 3, 4}, {4}, DType::kF32);
+  move_expert_bias(tensor_of(exec, {5, 1, 2, 0}, {4}, DType::kF64), 0.5, bias, exec);  // 2 on average
+  EXPECT_EQ(values_of(bias), (std::vector<double>{0.5, 2.5, 3, 4.5}));
+  EXPECT_THAT([&] { move_expert_bias(exec.zeros({3}, DType::kF64), 1, bias, exec); },
+              ThrowsMessage<Error>(HasSubstr("counts has shape [3]")));
+}
+
 TEST(Route, RejectsWhatDoesNotFit) {
   Exec exec;
   const Tensor logits = exec.zeros({2, 4}, DType::kF32);

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "megalith/ops/elementwise.h"
+#include "megalith/ops/update.h"
 #include "megalith/optim/clip.h"
 
 namespace megalith {
@@ -80,6 +81,41 @@ TEST_P(AdamWTest, FollowsTheFormulaAndSparesVectors) {
     }
   });
   for (const double padding : to_vector<double>(store.flat_data().slice(0, 15, 64))) EXPECT_EQ(padding, 0);
+}
+
+// Numbers in memory, as a captured step has them.
+TEST_P(AdamWTest, StepWithNumbersHasTheSameBits) {
+  Exec exec({.num_threads = 2});
+  const auto weights_after = [&](bool has_numbers) {
+    ParameterStore store;
+    store.add({"matrix", {3, 5}, Init::normal(1)});
+    store.add({"vector", {7}, Init::ones()});
+    store.materialize(exec, GetParam());
+    store.initialize(exec);
+    store.allocate_gradients(exec);
+    AdamW optimizer(store, {}, exec);
+    for (int64_t step = 1; step <= 3; ++step) {
+      const double lr = kLr / static_cast<double>(step);
+      for (const auto& parameter : store.parameters())
+        fill(parameter->main_grad, 1 / static_cast<double>(step + 1), exec);
+      if (has_numbers) {
+        const AdamwFactors factors = optimizer.next_factors(lr, kDecay);
+        const AdamwNumbers numbers{.grad_scale = kGradScale,
+                                   .decay = static_cast<float>(factors.decay),
+                                   .step_size = static_cast<float>(factors.step_size),
+                                   .root_scale = static_cast<float>(factors.root_scale),
+                                   .is_applied = 1};
+        const Tensor given = exec.empty({5}, DType::kF32);
+        exec.upload(std::as_bytes(std::span(&numbers, 1)), given);
+        optimizer.step_with(given, exec);
+        optimizer.count_step();
+      } else {
+        optimizer.step({.lr = lr, .weight_decay = kDecay, .grad_scale = kGradScale}, exec);
+      }
+    }
+    return to_vector<double>(store.flat_data());
+  };
+  EXPECT_EQ(weights_after(true), weights_after(false));
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, AdamWTest, ::testing::Values(DType::kF32, DType::kBF16),

@@ -58,6 +58,33 @@ TEST(CudaGraphOption, NamesWhatItNeeds) {
   EXPECT_THROW(testing::train_run(config), UsageError) << "there is no GPU";
 }
 
+TEST(CudaGraphOption, NamesWhichExpertsItTakes) {
+  RunConfig config = testing::small_run(4);
+  config.train.cuda_graph_impl = "full_iteration";
+  config.model.hidden_dropout = config.model.attention_dropout = 0;
+  config.model.moe.num_experts = 4;
+  config.model.moe.router_load_balancing_type = "aux_loss";
+  config.model.moe.aux_loss_coeff = 0.01;
+  EXPECT_NO_THROW(check_layout(config, 1));
+  const auto refused = [&](const auto& change, const char* name) {
+    RunConfig broken = config;
+    change(broken);
+    try {
+      check_layout(broken, 1);
+      ADD_FAILURE() << name;
+    } catch (const UsageError& error) {
+      EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
+    }
+  };
+  refused([](RunConfig& c) { c.model.moe.expert_capacity_factor = 1; }, "moe_pad_expert_input_to_capacity");
+  refused([](RunConfig& c) { c.model.moe.router_load_balancing_type = "global_aux_loss"; },
+          "global_aux_loss");
+  refused([](RunConfig& c) { c.train.calculate_per_token_loss = true; }, "calculate_per_token_loss");
+  config.model.moe.expert_capacity_factor = 1;
+  config.model.moe.pad_expert_input_to_capacity = true;
+  EXPECT_NO_THROW(check_layout(config, 1));
+}
+
 TEST(OffloadOption, NamesWhatItNeeds) {
   RunConfig config = testing::small_run(4);
   config.train.cpu_offloading_num_layers = 1;

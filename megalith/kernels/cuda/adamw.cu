@@ -31,6 +31,68 @@ struct StepElements {
   }
 };
 
+template <class Param, int kCount>
+struct StepElementsWith {
+  StepElements<Param, kCount> step;
+  const AdamwNumbers* numbers;
+  bool decays;
+  __device__ void operator()(int64_t row, int64_t vector) const {
+    const AdamwNumbers now = *numbers;
+    if (now.is_applied == 0) return;
+    StepElements<Param, kCount> own = step;
+    own.args.grad_scale = now.grad_scale;
+    own.args.decay = decays ? now.decay : 1;
+    own.args.step_size = now.step_size;
+    own.args.root_scale = now.root_scale;
+    own(row, vector);
+  }
+};
+
+// One thread, and no fused multiply-adds: the bits of the host's arithmetic.
+__global__ void decide(UpdateArgs args) {
+  double sum = 0;
+  for (int64_t i = 0; i < args.num_terms; ++i)
+    sum = __dadd_rn(sum, __dmul_rn(args.squares[i], args.weights[i]));
+  const UpdateFactors factors = *args.factors;
+  const double loss = *args.loss, norm = __dsqrt_rn(sum);
+  *args.loss = 0;
+  const double mean_norm = __dmul_rn(norm, factors.to_mean);
+  const bool is_applied =
+      args.is_always_applied || (isfinite(__dmul_rn(loss, factors.to_mean)) && isfinite(mean_norm));
+  double clip = 1;
+  if (args.max_norm > 0) {
+    const double ratio = __ddiv_rn(args.max_norm, __dadd_rn(mean_norm, 1e-6));
+    if (ratio < 1) clip = ratio;
+  }
+  *args.results = {.loss = loss, .norm = norm, .is_applied = is_applied ? 1.0 : 0.0};
+  *args.numbers = {.grad_scale = static_cast<float>(__dmul_rn(clip, factors.to_mean)),
+                   .decay = static_cast<float>(factors.adamw.decay),
+                   .step_size = static_cast<float>(factors.adamw.step_size),
+                   .root_scale = static_cast<float>(factors.adamw.root_scale),
+                   .is_applied = is_applied ? 1.0f : 0.0f};
+}
+
+// Calls step<Param, elements a vector>().
+template <class Step>
+void dispatch_step(const cpu::AdamwArgs& args, const Step& step) {
+  const auto of_type = [&]<class Param>() {
+    constexpr int kCount = 4;
+    const bool fits = vectors_fit(kCount, sizeof(float), args.count, {},
+                                  {args.grad, args.exp_avg, args.exp_avg_sq, args.master}) &&
+                      vectors_fit(kCount, sizeof(Param), args.count, {}, {args.param});
+    if (fits) return step.template operator()<Param, kCount>();
+    step.template operator()<Param, 1>();
+  };
+  if (args.param_dtype == DType::kBF16) return of_type.template operator()<Bf16>();
+  if (args.param_dtype == DType::kF16) return of_type.template operator()<__half>();
+  of_type.template operator()<float>();
+}
+
+template <class Param, int kCount>
+StepElements<Param, kCount> elements_of(const cpu::AdamwArgs& args) {
+  return {args, args.param != static_cast<void*>(args.master)};
+}
+
 constexpr int kSumThreads = 256;
 constexpr int64_t kMaxSumBlocks = 1024;
 constexpr int64_t kElementsPerSumThread = 16;
@@ -59,18 +121,21 @@ __global__ void sum_blocks(const double* block_sums, int count, double* total) {
 }  // namespace
 
 void adamw(const cpu::AdamwArgs& args, Exec& exec) {
-  const auto step = [&]<class Param>() {
-    constexpr int kCount = 4;
-    const bool has_param = args.param != static_cast<void*>(args.master);
-    const bool fits = vectors_fit(kCount, sizeof(float), args.count, {},
-                                  {args.grad, args.exp_avg, args.exp_avg_sq, args.master}) &&
-                      vectors_fit(kCount, sizeof(Param), args.count, {}, {args.param});
-    if (fits) return launch_rows(StepElements<Param, kCount>{args, has_param}, 1, args.count / kCount, exec);
-    launch_rows(StepElements<Param, 1>{args, has_param}, 1, args.count, exec);
-  };
-  if (args.param_dtype == DType::kBF16) return step.template operator()<Bf16>();
-  if (args.param_dtype == DType::kF16) return step.template operator()<__half>();
-  step.template operator()<float>();
+  dispatch_step(args, [&]<class Param, int kCount>() {
+    launch_rows(elements_of<Param, kCount>(args), 1, args.count / kCount, exec);
+  });
+}
+
+void adamw_with(const AdamwNumbers* numbers, bool decays, const cpu::AdamwArgs& args, Exec& exec) {
+  dispatch_step(args, [&]<class Param, int kCount>() {
+    launch_rows(StepElementsWith<Param, kCount>{elements_of<Param, kCount>(args), numbers, decays}, 1,
+                args.count / kCount, exec);
+  });
+}
+
+void decide_update(const UpdateArgs& args, Exec& exec) {
+  decide<<<1, 1, 0, exec.cuda().stream()>>>(args);
+  MG_CUDA_LAUNCHED();
 }
 
 void sum_of_squares(const float* x, int64_t count, double* sum, Exec& exec) {

@@ -1,5 +1,6 @@
 #pragma once
-// defines: route, route_backward, router_losses, CountExpertsArgs, count_experts
+// defines: route, route_backward, router_losses, CountExpertsArgs, count_experts,
+// move_expert_bias
 
 #include "megalith/kernels/cpu/route.h"
 
@@ -21,5 +22,8 @@ struct CountExpertsArgs {
   double* counts = nullptr;
 };
 void count_experts(const CountExpertsArgs& args, Exec& exec);
+
+/// ops/route.h.
+void move_expert_bias(const double* counts, int64_t num_experts, double rate, float* bias, Exec& exec);
 
 }  // namespace megalith::cuda

@@ -66,6 +66,18 @@ __global__ void sum_terms(cpu::RouterLossArgs args, const double* terms) {
   args.losses[1] += args.z_factor * sums.second;
 }
 
+// One block.
+__global__ void move_bias(const double* counts, int64_t num_experts, double rate, float* bias) {
+  __shared__ double shared[kWarp];
+  double sum = 0;
+  for (int64_t e = threadIdx.x; e < num_experts; e += kSumThreads) sum += counts[e];
+  const double mean = block_sum(sum, shared) / static_cast<double>(num_experts);
+  for (int64_t e = threadIdx.x; e < num_experts; e += kSumThreads) {
+    const int sign = (mean > counts[e]) - (mean < counts[e]);
+    bias[e] += static_cast<float>(rate * sign);
+  }
+}
+
 struct CountChoice {
   CountExpertsArgs args;
   __device__ void operator()(int64_t, int64_t choice) const {
@@ -98,6 +110,11 @@ void router_losses(const cpu::RouterLossArgs& args, Exec& exec) {
 
 void count_experts(const CountExpertsArgs& args, Exec& exec) {
   launch_rows(CountChoice{args}, 1, args.tokens * args.topk, exec);
+}
+
+void move_expert_bias(const double* counts, int64_t num_experts, double rate, float* bias, Exec& exec) {
+  move_bias<<<1, kSumThreads, 0, exec.cuda().stream()>>>(counts, num_experts, rate, bias);
+  MG_CUDA_LAUNCHED();
 }
 
 }  // namespace megalith::cuda

@@ -1,7 +1,5 @@
 #include "megalith/nn/moe/router.h"
 
-#include <numeric>
-
 #include "megalith/ops/elementwise.h"
 
 namespace megalith {
@@ -50,15 +48,7 @@ void Router::after_step(Exec& exec) {
     const Tensor& counts = state_->tokens_per_expert;
     if (mesh_->is_sequence_parallel()) mesh_->tp().all_reduce(counts, ReduceOp::kSum, options_.name);
     if (mesh_->dp_cp().size() > 1) mesh_->dp_cp().all_reduce(counts, ReduceOp::kSum, options_.name);
-    const std::vector<double> tokens = to_vector<double>(counts);
-    const double mean =
-        std::accumulate(tokens.begin(), tokens.end(), 0.0) / static_cast<double>(tokens.size());
-    std::vector<float> bias = to_vector<float>(state_->expert_bias);
-    for (size_t e = 0; e < bias.size(); ++e) {
-      const int sign = (mean > tokens[e]) - (mean < tokens[e]);
-      bias[e] += static_cast<float>(options_.bias_update_rate * sign);
-    }
-    exec.upload(std::as_bytes(std::span<const float>(bias)), state_->expert_bias);
+    move_expert_bias(counts, options_.bias_update_rate, state_->expert_bias, exec);
   }
   fill(state_->tokens_per_expert, 0, exec);
   if (state_->step_counts.defined()) fill(state_->step_counts, 0, exec);

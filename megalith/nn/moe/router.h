@@ -38,9 +38,8 @@ class Router {
   /// x [T, H].
   RouterResult forward(Tape& tape, const ForwardContext& context, const Var& x) const;
 
-  /// After an optimizer step, collective over the ranks that hold this layer:
-  ///   bias_e += rate * sign(mean over experts of n - n_e), n_e the tokens of the step for expert e
-  /// (Wang et al. 2024, auxiliary-loss-free load balancing). Clears the counts.
+  /// After an optimizer step, collective over the ranks that hold this layer: moves the bias by the tokens of
+  /// the step (move_expert_bias). Clears the counts.
   void after_step(Exec& exec);
 
   const std::string& name() const { return options_.name; }
