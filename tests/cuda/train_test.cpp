@@ -143,12 +143,13 @@ TEST(CudaGraphs, GiveTheBitsOfEagerSteps) {
 // Twenty steps in which everything that changes from step to step changes.
 RunConfig scheduled_run() {
   RunConfig config = plain_run();
+  config.data.reset_attention_mask = config.data.reset_position_ids = false;  // graphs from the third step on
   config.optim.lr_decay_iters = 60;
   config.optim.min_lr = 1e-4;
   config.optim.weight_decay_incr_style = "linear";
   config.optim.start_weight_decay = 0.01;
   config.optim.end_weight_decay = 0.2;
-  config.optim.clip_grad = 0.6;
+  config.optim.clip_grad = 0.69;  // norms are on both sides of it
   config.train.nan_policy = "skip";
   return config;
 }
@@ -168,11 +169,11 @@ TEST(CudaGraphs, ScheduleClippingAndASkippedStepGiveTheBitsOfEagerSteps) {
     expect_same(graphs.steps(20), expected);
     EXPECT_TRUE(expected.skipped[8]);
     EXPECT_EQ(expected.counted_steps, 19);
-    EXPECT_GT(std::count_if(expected.norms.begin(), expected.norms.end(), [](double n) { return n > 0.6; }),
+    EXPECT_GT(std::count_if(expected.norms.begin(), expected.norms.end(), [](double n) { return n > 0.69; }),
               2)
         << "clipping acts";
     EXPECT_GT(std::count_if(expected.norms.begin(), expected.norms.end(),
-                            [](double n) { return n > 0 && n < 0.6; }),
+                            [](double n) { return n > 0 && n < 0.69; }),
               0)
         << "and does not";
   }
