@@ -228,12 +228,12 @@ TEST(CudaAdamw, NumbersOnTheDeviceGiveTheBitsOfNumbersByValue) {
                 t.of({0.3, f.decay, f.step_size, f.root_scale, is_applied ? 1.0 : 0.0}, {5}, DType::kF32).gpu;
           }
           if (has_numbers || is_applied) adamw(args, t.gpu());
-          std::vector<uint8_t> bits;
+          std::vector<double> values;
           for (const Tensor& tensor : {param, master, m, v}) {
-            const std::vector<uint8_t> more = conformance::bits_of(tensor);
-            bits.insert(bits.end(), more.begin(), more.end());
+            const std::vector<double> more = conformance::values_of(tensor);
+            values.insert(values.end(), more.begin(), more.end());
           }
-          return bits;
+          return values;
         };
         EXPECT_EQ(run(true), run(false)) << name_of(dtype) << " " << count << " " << is_applied;
       }

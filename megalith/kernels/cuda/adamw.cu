@@ -19,10 +19,12 @@ struct StepElements {
     load_acc(args.master + place, master);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const float g = args.grad_scale * grad[i];
-      m[i] += args.beta1_rest * (g - m[i]);
-      v[i] += args.beta2_rest * (g * g - v[i]);
-      master[i] = master[i] * args.decay - args.step_size * m[i] / (sqrtf(v[i]) * args.root_scale + args.eps);
+      // What is fused is written out: the compiler would choose by what it knows of the arguments.
+      const float g = __fmul_rn(args.grad_scale, grad[i]);
+      m[i] = __fmaf_rn(__fsub_rn(g, m[i]), args.beta1_rest, m[i]);
+      v[i] = __fmaf_rn(__fmaf_rn(g, g, -v[i]), args.beta2_rest, v[i]);
+      const float root = __fmaf_rn(sqrtf(v[i]), args.root_scale, args.eps);
+      master[i] = __fmaf_rn(master[i], args.decay, -(__fmul_rn(args.step_size, m[i]) / root));
     }
     store_acc(args.exp_avg + place, m);
     store_acc(args.exp_avg_sq + place, v);
