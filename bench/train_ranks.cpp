@@ -1,19 +1,20 @@
 // Training steps on several GPUs of one machine, the same as a PyTorch script runs them: Llama-style models,
-// sequence 4096, bf16, random tokens.
+// sequences of 4096, bf16, random tokens.
 //   1b: 1.14 G parameters (vocabulary 32,000, hidden 2048, 16 layers, 16 heads, 8 groups, SwiGLU 8192)
 //   7b: vocabulary 32,000, hidden 4096, 32 layers, 32 heads, SwiGLU 11008
 //   qwen3: Qwen3-30B-A3B with 8 of its 48 layers
-// MODEL:L has L layers.
+// MODEL:L has L layers, MODEL@S sequences of S tokens, MODEL:L@S both.
 //
 //     bench_train_ranks MODEL BATCH LAYOUT...
 //
 // BATCH sequences of a microbatch on each GPU; tp, cp, pp: of all together. A layout of N GPUs is one of:
 // one, epN (experts shared), ep_zero1_N, ddpN, ddp_lateN (gradients after the backward), ddp_bf16_N (bf16
-// sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN, ppN_SCHEDULE_MICROBATCHES. "nccl:"
-// before a name leaves the copy engines aside; "whole:" before tpN leaves products whole, "fused:" norms in
-// one kernel with their communication; "tune:" times the step, then other algorithms for its matrix products
-// (half a minute for ten), then the step again, and writes gemm_table_MODEL_LAYOUT.txt for
-// MEGALITH_GEMM_TABLE.
+// sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN (all-to-all), ringN (context-parallel
+// ranks that pass keys and values round), ppN_SCHEDULE_MICROBATCHES. "nccl:" before a name leaves the copy
+// engines aside; "inline:" before ringN lets nothing travel beside attention; "whole:" before tpN leaves
+// products whole, "fused:" norms in one kernel with their communication; "tune:" times the step, then other
+// algorithms for its matrix products (half a minute for ten), then the step again, and writes
+// gemm_table_MODEL_LAYOUT.txt for MEGALITH_GEMM_TABLE.
 //
 // Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
 // a rank held.
@@ -36,7 +37,6 @@
 namespace megalith {
 namespace {
 
-constexpr int64_t kSeq = 4096;
 constexpr int kWarmUp = 4, kSteps = 12;
 
 struct Layout {
@@ -49,8 +49,14 @@ struct Layout {
   BesideTransport beside = BesideTransport::kCopyEngines;
 };
 
-GptConfig model_of(const std::string& name_and_layers) {
-  const std::string name = name_and_layers.substr(0, name_and_layers.find(':'));
+// What follows `mark` in a name, or what stands for it.
+int64_t number_after(char mark, const std::string& full_name, int64_t otherwise) {
+  const size_t at = full_name.find(mark);
+  return at == std::string::npos ? otherwise : std::atoll(full_name.c_str() + at + 1);
+}
+
+GptConfig model_of(const std::string& full_name) {
+  const std::string name = full_name.substr(0, full_name.find_first_of(":@"));
   GptConfig c;
   c.vocab_size = 32000;
   c.make_vocab_size_divisible_by = 128;
@@ -81,14 +87,14 @@ GptConfig model_of(const std::string& name_and_layers) {
   } else {
     throw UsageError(fmt::format("model '{}'; allowed: 1b, 7b, qwen3", name));
   }
-  if (name != name_and_layers) c.num_layers = std::atoll(name_and_layers.c_str() + name.size() + 1);
+  c.num_layers = number_after(':', full_name, c.num_layers);
   c.position_embedding_type = "rope";
   c.normalization = "RMSNorm";
   c.swiglu = true;
   c.add_bias_linear = false;
   c.untie_embeddings_and_output_weights = true;
   c.hidden_dropout = c.attention_dropout = 0;
-  c.max_position_embeddings = kSeq;
+  c.max_position_embeddings = number_after('@', full_name, 4096);
   c.bf16 = true;
   return c;
 }
@@ -110,6 +116,7 @@ Layout layout_of(const std::string& full_name) {
   Layout l{.tunes = take_prefix("tune:")};
   if (take_prefix("nccl:")) l.beside = BesideTransport::kNccl;
   ParallelConfig& p = l.parallel;
+  p.cp_comm_overlap = !take_prefix("inline:");
   p.tp_comm_overlap = !take_prefix("whole:");
   p.tp_comm_fused_norm = take_prefix("fused:");
   l.name = name;
@@ -143,6 +150,9 @@ Layout layout_of(const std::string& full_name) {
     p.context_parallel_size = l.num_ranks;
     p.cp_comm_type = "a2a";
     l.shares_batch = true;
+  } else if (ends_with_count("ring")) {
+    p.context_parallel_size = l.num_ranks;
+    l.shares_batch = true;
   } else if (ends_with_count("pp")) {
     const std::vector<std::string> parts = split(name, '_');
     if (parts.size() != 3)
@@ -157,9 +167,10 @@ Layout layout_of(const std::string& full_name) {
   return l;
 }
 
-void draw_batch(HostBatch& batch, int64_t rows, int64_t vocabulary, RngKey rng) {
-  resize_batch(batch, rows, kSeq);
-  std::vector<int32_t> text(static_cast<size_t>(kSeq) + 1);
+void draw_batch(HostBatch& batch, int64_t rows, const GptConfig& model, RngKey rng) {
+  const int64_t seq = model.max_position_embeddings, vocabulary = model.vocab_size;
+  resize_batch(batch, rows, seq);
+  std::vector<int32_t> text(static_cast<size_t>(seq) + 1);
   uint64_t draws = 0;
   for (int64_t row = 0; row < rows; ++row) {
     for (int32_t& token : text)
@@ -202,7 +213,7 @@ Measured measure(const GptConfig& model_config, int64_t batch, const Layout& lay
     TrainStep step({.model = model.get(), .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh},
                    train, optim.clip_grad);
     HostBatch drawn;
-    draw_batch(drawn, batch, model_config.vocab_size,
+    draw_batch(drawn, batch, model_config,
                exec.rng().fold("tokens").fold(static_cast<uint64_t>(mesh.rank(Axis::kDp))));
     int64_t steps_done = 0;
     const auto time_steps = [&] {
@@ -235,7 +246,7 @@ Measured measure(const GptConfig& model_config, int64_t batch, const Layout& lay
     result.step_ms = step_ms;
     result.untuned_ms = untuned_ms;
     result.gemm_table = table;
-    result.flops = model->flops_per_token(kSeq);
+    result.flops = model->flops_per_token(model_config.max_position_embeddings);
   });
   return result;
 }
@@ -247,8 +258,9 @@ void run(const std::string& model_name, int64_t batch, const std::vector<std::st
     const Layout layout = layout_of(name);
     try {
       const Measured m = measure(model, batch, layout);
-      const auto tokens = static_cast<double>(batch * kSeq * layout.num_microbatches *
-                                              (layout.shares_batch ? 1 : layout.num_ranks));
+      const auto tokens =
+          static_cast<double>(batch * model.max_position_embeddings * layout.num_microbatches *
+                              (layout.shares_batch ? 1 : layout.num_ranks));
       const double rate = tokens / m.step_ms * 1e3 / layout.num_ranks;
       if (name == "one") one = rate;
       constexpr double kGib = 1 << 30;

@@ -50,7 +50,7 @@ struct SplitOptions {
 /// f16 sums are rounded at every step.
 ///
 /// A group of CommOrder::kBeside works while later kernels compute. Between an operation and wait() nobody
-/// may touch its tensors; the group keeps their memory alive until then.
+/// may touch its tensors (of send(): see there); the group keeps their memory alive until then.
 ///
 /// `label` says in messages what the tensor is. Errors: wrong arguments throw Error at once, calls that
 /// differ between ranks throw Error naming each rank's call where the backend can see them, and PeerFailure

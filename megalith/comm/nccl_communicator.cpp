@@ -99,12 +99,7 @@ void NcclCommunicator::run(const Collective& c) {
   const NcclOperation operation{Label(name()), ++number_, c.call};
   if (c.call.kind == CollectiveKind::kBarrier) return run_barrier(operation);
   if (is_message(c.call.kind)) return run_message(c, operation);
-  if (order_ == CommOrder::kBeside) {
-    MG_CUDA_CHECK(cudaEventRecord(reached_, owner_->cuda().stream()));
-    MG_CUDA_CHECK(cudaStreamWaitEvent(stream(), reached_, 0));
-    for (const Tensor* tensor : c.tensors)
-      if (tensor != nullptr) travelling_.push_back(*tensor);
-  }
+  follow_compute(c);
   if (peers_ != nullptr && peers_->takes(c)) {
     owner_->check_alive(operation);
     peers_->run(c, stream());
@@ -115,7 +110,20 @@ void NcclCommunicator::run(const Collective& c) {
       owner_->watch().add(operation, stream());
     });
   }
-  // Here, not in wait(): other groups use the stream too, and wait() is for this one alone.
+  mark_finished();
+}
+
+// An operation beside compute begins when compute has come here, and its tensors stay until wait().
+void NcclCommunicator::follow_compute(const Collective& c) {
+  if (order_ == CommOrder::kInline) return;
+  MG_CUDA_CHECK(cudaEventRecord(reached_, owner_->cuda().stream()));
+  MG_CUDA_CHECK(cudaStreamWaitEvent(stream(), reached_, 0));
+  for (const Tensor* tensor : c.tensors)
+    if (tensor != nullptr) travelling_.push_back(*tensor);
+}
+
+// Behind every operation, not in wait(): other groups use the stream too, and wait() is for this one alone.
+void NcclCommunicator::mark_finished() {
   if (order_ == CommOrder::kBeside) MG_CUDA_CHECK(cudaEventRecord(finished_, stream()));
 }
 
@@ -213,12 +221,15 @@ void NcclCommunicator::run_message(const Collective& c, const NcclOperation& ope
   owner_->check_alive(operation);
   if (messages_ == nullptr)
     messages_ = is_one_process() ? make_peer_copies(*owner_, *host_) : make_nccl_links(*owner_, *host_);
-  CUstream_st* compute = owner_->cuda().stream();
-  if (c.call.kind == CollectiveKind::kSend)
+  if (c.call.kind == CollectiveKind::kSend) {
+    CUstream_st* compute = owner_->cuda().stream();  // which a send does not hold up
     messages_->send(c, compute);
-  else
-    messages_->receive(c, compute);
-  owner_->watch().add(operation, compute);
+    return owner_->watch().add(operation, compute);
+  }
+  follow_compute(c);
+  messages_->receive(c, stream());
+  owner_->watch().add(operation, stream());
+  mark_finished();
 }
 
 void NcclCommunicator::run_barrier(const NcclOperation& operation) {

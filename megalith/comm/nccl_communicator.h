@@ -33,6 +33,8 @@ class NcclCommunicator final : public Communicator {
 
   void launch(const Collective& collective, CUstream_st* stream);
   void exchange(const Collective& collective, CUstream_st* stream);
+  void follow_compute(const Collective& collective);
+  void mark_finished();
   void run_message(const Collective& collective, const NcclOperation& operation);
   void run_barrier(const NcclOperation& operation);
   CUstream_st* stream() const;

@@ -100,7 +100,7 @@ ContextPeers SelfAttention::context_peers(const ForwardContext& context) const {
   return {.kind = parse_context_kind(mesh_->config().cp_comm_type),
           .group = &mesh_->cp(),
           .inner = mesh_->cp_inner(),
-          .outer = mesh_->cp_outer(),
+          .ring = mesh_->cp_ring(),
           .packed = context.packed};
 }
 

@@ -39,10 +39,13 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
   if (config.moe_shared_expert_overlap)
     ep_beside_ = split_along(world, layout, {Axis::kEp}, "ep beside", CommOrder::kBeside);
   dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, "dp-cp");
-  if (config.cp_comm_type == "a2a+p2p") {
+  const CommOrder ring_order = config.cp_comm_overlap ? CommOrder::kBeside : CommOrder::kInline;
+  if (config.cp_comm_type == "p2p") {
+    cp_ring_ = split_along(world, layout, {Axis::kCp}, "cp ring", ring_order);
+  } else if (config.cp_comm_type == "a2a+p2p") {
     const int place = cp().rank(), inner = static_cast<int>(config.hierarchical_context_parallel_sizes[0]);
     cp_inner_ = cp().split({.colour = place / inner, .key = place, .name = "cp inner"});
-    cp_outer_ = cp().split({.colour = place % inner, .key = place, .name = "cp outer"});
+    cp_ring_ = cp().split({.colour = place % inner, .key = place, .name = "cp ring", .order = ring_order});
   }
   if (shape_.pp > 1) {
     const bool is_end = is_first_stage() || is_last_stage();

@@ -36,10 +36,11 @@ class Mesh {
   /// Their memory, where norms sum, normalise and gather in one kernel (tp_comm_fused_norm); else null.
   PeerAccess* tp_peers() const { return tp_peers_.get(); }
   Communicator& cp() const { return group(Axis::kCp); }
-  /// Of cp_comm_type a2a+p2p, else null: neighbours among the context-parallel ranks, and those of equal
-  /// place among their neighbours.
+  /// Of cp_comm_type a2a+p2p, else null: neighbours among the context-parallel ranks.
   Communicator* cp_inner() const { return cp_inner_.get(); }
-  Communicator* cp_outer() const { return cp_outer_.get(); }
+  /// Ranks whose keys and values go round: with p2p all context-parallel ranks, with a2a+p2p those of equal
+  /// place among their neighbours, else null. Beside compute with cp_comm_overlap.
+  Communicator* cp_ring() const { return cp_ring_.get(); }
   Communicator& pp() const { return group(Axis::kPp); }
   /// Ranks with the same dense weights: dp x cp, over which their gradients are summed.
   Communicator& dp_cp() const { return *dp_cp_; }
@@ -65,7 +66,7 @@ class Mesh {
   bool splits_products_ = false;
   std::shared_ptr<PeerAccess> tp_peers_;
   std::unique_ptr<Communicator> ep_beside_;
-  std::unique_ptr<Communicator> cp_inner_, cp_outer_;
+  std::unique_ptr<Communicator> cp_inner_, cp_ring_;
   std::unique_ptr<Communicator> dp_cp_;
   std::unique_ptr<Communicator> embedding_group_;
 };

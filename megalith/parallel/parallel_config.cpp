@@ -59,6 +59,10 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
         {.help = "how context-parallel ranks meet in attention: p2p (ring), a2a (Ulysses), all_gather, a2a "
                  "inside groups and p2p between them",
          .allowed = {"p2p", "a2a", "all_gather", "a2a+p2p"}});
+  f.add(
+      "cp_comm_overlap", c.cp_comm_overlap,
+      {.help = "with p2p and a2a+p2p: keys, values and their gradients go round the ring while the attention "
+               "to those that came before is computed"});
   f.add("hierarchical_context_parallel_sizes", c.hierarchical_context_parallel_sizes,
         {.help = "with a2a+p2p: ranks of a group, and groups", .min = 1});
   f.add("hybrid_context_parallel", c.hybrid_context_parallel,

@@ -23,6 +23,7 @@ struct ParallelConfig {
   int64_t virtual_pipeline_model_parallel_size = 0;  ///< 0: what the schedule needs
   std::string pipeline_model_parallel_layout;
   std::string cp_comm_type = "p2p";
+  bool cp_comm_overlap = true;  ///< Megatron's ring always does that
   std::vector<int64_t> hierarchical_context_parallel_sizes;
   bool hybrid_context_parallel = false;
   int64_t max_seqlen_per_dp_cp_rank = 0;

@@ -46,6 +46,7 @@ std::vector<Layout> layouts() {
       {"Pp2Interleaved", 2, pipeline("interleaved")},
       {"Pp2ZbV", 2, pipeline("zb-v")},
       {"Cp2Ring", 2, context("p2p")},
+      {"Cp2RingInLine", 2, {.context_parallel_size = 2, .cp_comm_overlap = false}},
       {"Cp2AllToAll", 2, context("a2a")},
       {"Cp2AllGather", 2, context("all_gather")},
       {"Dp4", 4, {}},

@@ -107,6 +107,27 @@ TEST(GpuStreams, SendsWaitForNobody) {
   });
 }
 
+TEST(GpuStreams, AMessageBesideComputeIsThereAfterWait) {
+  MG_NEED_GPUS(2);
+  on_gpus(2, [](const GpuRank& rank) {
+    const auto beside = rank.world.split({.name = "beside", .order = CommOrder::kBeside});
+    LongWork work(rank.exec);
+    const int peer = 1 - rank.rank();
+    for (int round = 0; round < 6; ++round) {
+      const bool sends = round % 3 != 1 || rank.rank() == 0, receives = round % 3 != 1 || rank.rank() == 1;
+      if (rank.rank() == round % 2) work.start();  // one rank is late with what it sends
+      if (sends) beside->send(constant(rank, static_cast<float>(100 * rank.rank() + round)), peer);
+      const Tensor x = rank.exec.empty({kLength}, DType::kF32);
+      if (receives) beside->recv(x, peer);
+      work.start();
+      const Tensor other = constant(rank, -1);  // not in the memory of what was sent
+      beside->wait();
+      if (receives) expect_all(x, static_cast<float>(100 * peer + round));
+      expect_all(other, -1);
+    }
+  });
+}
+
 TEST(GpuStreams, MessagesThatDoNotMatchAreErrors) {
   MG_NEED_GPUS(2);
   EXPECT_THROW(on_gpus(2,

@@ -52,7 +52,7 @@ Var hierarchical_attention(Tape& tape, const Var& qkv, const AttentionOptions& o
   return with_shared_heads(tape, qkv, options, *peers.inner, peers.packed.get(), first_rank,
                            [&](const Var& rows, const AttentionOptions& own) {
                              return ring_attention(
-                                 tape, rows, own, *peers.outer,
+                                 tape, rows, own, *peers.ring,
                                  peers.packed != nullptr ? peers.packed->merged(inner) : nullptr);
                            });
 }

@@ -17,7 +17,7 @@ Var context_attention(Tape& tape, const Var& qkv, const AttentionOptions& option
                       const ContextPeers& peers) {
   switch (peers.kind) {
     case ContextKind::kRing:
-      return ring_attention(tape, qkv, options, *peers.group, peers.packed);
+      return ring_attention(tape, qkv, options, *peers.ring, peers.packed);
     case ContextKind::kAllToAll:
       return all_to_all_attention(tape, qkv, options, peers);
     case ContextKind::kAllGather:

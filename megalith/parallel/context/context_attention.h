@@ -25,9 +25,11 @@ ContextKind parse_context_kind(std::string_view name);
 struct ContextPeers {
   ContextKind kind = ContextKind::kRing;
   Communicator* group = nullptr;  ///< all ranks that share the sequences
-  /// Of kHierarchical: ranks whose places in `group` are neighbours, and those of equal place among them.
+  /// Of kHierarchical: ranks whose places in `group` are neighbours.
   Communicator* inner = nullptr;
-  Communicator* outer = nullptr;
+  /// Of kRing the same ranks as `group`, of kHierarchical those of equal place among their neighbours. With
+  /// CommOrder::kBeside keys, values and their gradients travel while others are attended to.
+  Communicator* ring = nullptr;
   /// Whose the tokens are where rows hold several documents; null: each row is one, shared by Zigzag.
   std::shared_ptr<const PackedContext> packed;
 };
@@ -38,8 +40,8 @@ struct ContextPeers {
 /// Throws UsageError where heads do not fit the kind.
 Var context_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, const ContextPeers& peers);
 
-// The kinds of it. Packed documents of ring_attention are among its `group`.
-Var ring_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, Communicator& group,
+// The kinds of it. Packed documents of ring_attention are among its `ring`.
+Var ring_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, Communicator& ring,
                    std::shared_ptr<const PackedContext> packed);
 Var all_to_all_attention(Tape& tape, const Var& qkv, const AttentionOptions& options,
                          const ContextPeers& peers);

@@ -12,6 +12,12 @@ PackedContext::PackedContext(std::span<const int32_t> cu_seqlens, TokenShare sha
               static_cast<int32_t>(cu_seqlens[i] % share_.seq));
 }
 
+// By the token at a place of a row.
+int64_t PackedContext::first_seen(int64_t row, int32_t place, int64_t window) const {
+  const int64_t begin = document_begin_[static_cast<size_t>(row * share_.seq + place)];
+  return window < 0 ? begin : std::max(begin, place - window);
+}
+
 const PackedContext::Limits& PackedContext::limits(const Pair& pair) const {
   const auto known = limits_.find(pair);
   if (known != limits_.end()) return known->second;
@@ -26,31 +32,42 @@ const PackedContext::Limits& PackedContext::limits(const Pair& pair) const {
     const std::span<const int32_t> keys =
         key_rank < 0 ? std::span<const int32_t>(whole) : share_.row(key_rank, b);
     for (const int32_t place : share_.row(query_rank, b)) {
-      int64_t seen = document_begin_[static_cast<size_t>(b * share_.seq + place)];
-      if (window >= 0) seen = std::max(seen, place - window);
-      const auto first = std::lower_bound(keys.begin(), keys.end(), seen);
+      const auto first = std::lower_bound(keys.begin(), keys.end(), first_seen(b, place, window));
       const auto end = std::upper_bound(first, keys.end(), place);
       limits.first.push_back(static_cast<int32_t>(first - keys.begin()));
       limits.end.push_back(static_cast<int32_t>(end - keys.begin()));
-      limits.meets = limits.meets || first < end;
     }
   }
   return limits;
 }
 
 bool PackedContext::meets(int query_rank, int key_rank, int64_t window) const {
-  return limits({query_rank, key_rank, window}).meets;
+  const Pair pair{query_rank, key_rank, window};
+  const auto known = meets_.find(pair);
+  if (known != meets_.end()) return known->second;
+  const auto meets_in_row = [&](int64_t row) {
+    const std::span<const int32_t> keys = share_.row(key_rank, row), queries = share_.row(query_rank, row);
+    return std::any_of(queries.begin(), queries.end(), [&](int32_t place) {
+      const auto first = std::lower_bound(keys.begin(), keys.end(), first_seen(row, place, window));
+      return first != keys.end() && *first <= place;
+    });
+  };
+  bool result = false;
+  for (int64_t row = 0; row < share_.batch && !result; ++row) result = meets_in_row(row);
+  return meets_[pair] = result;
 }
 
 VisibleKeys PackedContext::upload(const Pair& pair, Exec& exec) const {
   const auto known = uploaded_.find(pair);
   if (known != uploaded_.end()) return known->second;
-  const Limits& own = limits(pair);
-  const Shape shape{share_.batch, share_.local_seq()};
+  const auto [query_rank, key_rank, window] = pair;
   VisibleKeys keys;
-  if (own.meets)
+  if (key_rank < 0 || meets(query_rank, key_rank, window)) {
+    const Limits& own = limits(pair);
+    const Shape shape{share_.batch, share_.local_seq()};
     keys = {exec.from_host(std::span<const int32_t>(own.first), shape),
             exec.from_host(std::span<const int32_t>(own.end), shape)};
+  }
   return uploaded_[pair] = keys;
 }
 

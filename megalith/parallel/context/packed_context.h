@@ -40,18 +40,19 @@ class PackedContext {
  private:
   struct Limits {
     std::vector<int32_t> first, end;
-    bool meets = false;
   };
   // Keys of rank -1 are those of the whole sequence.
   using Pair = std::tuple<int, int, int64_t>;
 
   PackedContext(const PackedContext& of, int merged_ranks)
       : document_begin_(of.document_begin_), share_(megalith::merged(of.share_, merged_ranks)) {}
+  int64_t first_seen(int64_t row, int32_t place, int64_t window) const;
   const Limits& limits(const Pair& pair) const;
   VisibleKeys upload(const Pair& pair, Exec& exec) const;
 
   std::vector<int32_t> document_begin_;  // [B, S]: place in its row
   TokenShare share_;
+  mutable std::map<Pair, bool> meets_;
   mutable std::map<Pair, Limits> limits_;
   mutable std::map<Pair, VisibleKeys> uploaded_;
   mutable std::map<std::pair<int, int>, SequenceOrder> orders_;

@@ -3,7 +3,7 @@
 #include "megalith/ops/attention_merge.h"
 #include "megalith/ops/elementwise.h"
 #include "megalith/parallel/context/context_attention.h"
-#include "megalith/parallel/context/ring_plan.h"
+#include "megalith/parallel/context/ring_exchange.h"
 
 namespace megalith {
 namespace {
@@ -13,15 +13,18 @@ class RingAttention {
   RingAttention(const AttentionOptions& options, Communicator& group, int64_t tokens,
                 std::shared_ptr<const PackedContext> packed)
       : options_(options),
-        group_(&group),
         heads_(options_, group.size(), group.rank(), tokens),
-        plan_(heads_, std::move(packed)) {}
+        plan_(heads_, std::move(packed)),
+        exchange_(group, plan_) {}
   RingAttention(const RingAttention&) = delete;
   RingAttention& operator=(const RingAttention&) = delete;
 
   const ContextHeads& heads() const { return heads_; }
   const RingPlan& plan() const { return plan_; }
-  int num_steps() const { return group_->size(); }
+  const RingExchange& exchange() const { return exchange_; }
+  std::vector<Meeting> meetings(int step, Exec& exec) const {
+    return plan_.meetings(exchange_.before(step), exec);
+  }
 
   /// This rank's keys and values, [B, S / n, 2 K, D].
   Tensor own_keys_values(const Tensor& qkv, Exec& exec) const {
@@ -29,48 +32,6 @@ class RingAttention {
     const Tensor own = exec.empty(view.shape(), view.dtype());
     copy(view, own, exec);
     return own;
-  }
-
-  /// In step j a rank looks at what the rank j places before it has, and the one j places behind at this
-  /// one's.
-  int before(int step) const { return (group_->rank() + group_->size() - step) % group_->size(); }
-  int behind(int step) const { return (group_->rank() + step) % group_->size(); }
-  bool looks(int step) const { return plan_.meets(group_->rank(), before(step)); }
-  bool is_looked_at(int step) const { return plan_.meets(behind(step), group_->rank()); }
-
-  struct Mail {
-    Tensor send;  // undefined: nothing goes
-    int to;
-    bool receives;
-    int from;
-  };
-  /// What comes has the shape of `like`; undefined where nothing does.
-  Tensor exchange(const Mail& mail, const Tensor& like, const char* label, Exec& exec) const {
-    Tensor received;
-    if (mail.receives) received = exec.empty(like.shape(), like.dtype());
-    if (mail.send.defined() && mail.receives) {
-      group_->send_recv(mail.send, mail.to, received, mail.from, label);
-    } else if (mail.send.defined()) {
-      group_->send(mail.send, mail.to, label);
-    } else if (mail.receives) {
-      group_->recv(received, mail.from, label);
-    }
-    return received;
-  }
-  /// The keys and values of step j, for its meetings.
-  Tensor keys_values(const Tensor& own, int step, Exec& exec) const {
-    if (step == 0) return own;
-    return exchange({.send = is_looked_at(step) ? own : Tensor{},
-                     .to = behind(step),
-                     .receives = looks(step),
-                     .from = before(step)},
-                    own, "keys and values", exec);
-  }
-  /// The gradients of those go home; this rank's that come from step j's other side.
-  Tensor gradients(const Tensor& d_other, const Tensor& like, int step, Exec& exec) const {
-    return exchange(
-        {.send = d_other, .to = before(step), .receives = is_looked_at(step), .from = behind(step)}, like,
-        "d_keys and values", exec);
   }
 
   AttentionArgs args(const Meeting& meeting, const Tensor& qkv, const Tensor& kv, const Tensor& out,
@@ -87,9 +48,9 @@ class RingAttention {
 
  private:
   AttentionOptions options_;
-  Communicator* group_;
   ContextHeads heads_;
   RingPlan plan_;
+  RingExchange exchange_;
 };
 
 // sum [B, C, ...] with sequences apart, part contiguous.
@@ -116,25 +77,47 @@ class RingAttentionNode : public Node {
         lse_(std::move(lse)) {}
   const char* name() const override { return "ring_attention"; }
 
-  // Keys and values are sent again rather than kept; their gradients go back to where they came from.
+  // Keys and values are sent again rather than kept, each while the ones before are attended to; their
+  // gradients go back to where they came from, one step behind. The last ones travel beside what is left of
+  // this rank's own block.
   void backward_input(Tape& tape) override {
     Exec& exec = tape.exec();
     const ContextHeads& heads = ring_->heads();
+    const RingExchange& exchange = ring_->exchange();
     const Tensor d_out = heads.heads(tape.take_gradient(output()));
     const Tensor& qkv = qkv_.get(exec);
     const DType sum_dtype = qkv.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
     const Tensor own = ring_->own_keys_values(qkv, exec);
     const Tensor d_own = exec.zeros(own.shape(), sum_dtype);
     const Tensor d_q = exec.zeros(heads.queries(qkv).shape(), sum_dtype);
-    for (int step = 0; step < ring_->num_steps(); ++step) {
-      const Tensor kv = ring_->keys_values(own, step, exec);
-      Tensor d_kv;
-      if (kv.defined()) d_kv = step == 0 ? d_own : exec.zeros(own.shape(), sum_dtype);
-      for (const Meeting& meeting : ring_->plan().meetings(ring_->before(step), exec))
+    std::vector<Meeting> now = ring_->meetings(0, exec), later;
+    if (exchange.num_steps() > 1 && now.size() > 1) {
+      later.push_back(now.front());
+      now.erase(now.begin());
+    }
+
+    Tensor next = own, d_before, arriving;
+    const auto wait = [&] {
+      exchange.wait();
+      if (arriving.defined()) add(d_own, arriving, d_own, exec);
+      arriving = {};
+    };
+    for (int step = 0; step < exchange.num_steps(); ++step) {
+      const Tensor kv = next;
+      wait();
+      next = exchange.keys_values(own, step + 1, exec);
+      if (step > 1) arriving = exchange.gradients(d_before, d_own, step - 1, exec);
+      Tensor d_kv = d_own;
+      if (step > 0) d_kv = kv.defined() ? exec.zeros(own.shape(), sum_dtype) : Tensor{};
+      for (const Meeting& meeting : step == 0 ? now : ring_->meetings(step, exec))
         differentiate(meeting, qkv, kv, d_out, d_q, d_kv, exec);
-      if (step == 0) continue;
-      const Tensor from_peer = ring_->gradients(d_kv, d_own, step, exec);
-      if (from_peer.defined()) add(d_own, from_peer, d_own, exec);
+      d_before = d_kv;
+    }
+    if (exchange.num_steps() > 1) {
+      wait();
+      arriving = exchange.gradients(d_before, d_own, exchange.num_steps() - 1, exec);
+      for (const Meeting& meeting : later) differentiate(meeting, qkv, own, d_out, d_q, d_own, exec);
+      wait();
     }
     const Tensor d_qkv = exec.empty(qkv.shape(), qkv.dtype());
     copy(d_q, heads.queries(d_qkv), exec);
@@ -181,9 +164,12 @@ Var ring_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, 
 
   std::array<Tensor, 2> sums, lse;  // of the queries' parts
   const Tensor own = ring->own_keys_values(qkv.data, exec);
-  for (int step = 0; step < ring->num_steps(); ++step) {
-    const Tensor kv = ring->keys_values(own, step, exec);
-    for (const Meeting& meeting : ring->plan().meetings(ring->before(step), exec)) {
+  Tensor next = own;
+  for (int step = 0; step < ring->exchange().num_steps(); ++step) {
+    const Tensor kv = next;
+    ring->exchange().wait();
+    next = ring->exchange().keys_values(own, step + 1, exec);
+    for (const Meeting& meeting : ring->meetings(step, exec)) {
       const auto index = static_cast<size_t>(meeting.part);
       const int64_t count = meeting.queries.count;
       const Shape shape{options.batch, count, options.num_heads, options.head_dim};

@@ -6,7 +6,15 @@ namespace megalith {
 
 bool RingPlan::meets(int query_rank, int key_rank) const {
   if (packed_ != nullptr) return packed_->meets(query_rank, key_rank, heads_->options.window);
+  if (heads_->options.window < 0) return true;  // every second half stands behind all first halves
   return !half_meetings(query_rank, key_rank).empty();
+}
+
+bool RingPlan::all_meet(int places) const {
+  const int n = heads_->zigzag.ranks;
+  for (int rank = 0; rank < n; ++rank)
+    if (!meets(rank, (rank + n - places) % n)) return false;
+  return true;
 }
 
 std::vector<Meeting> RingPlan::meetings(int key_rank, Exec& exec) const {

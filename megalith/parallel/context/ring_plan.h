@@ -32,6 +32,8 @@ class RingPlan {
   }
   /// Whether a query of one rank sees a key of another. All ranks know it of all.
   bool meets(int query_rank, int key_rank) const;
+  /// Whether every rank's queries see keys of the rank `places` before it.
+  bool all_meet(int places) const;
   /// Of this rank's queries. Each part meets its own keys first.
   std::vector<Meeting> meetings(int key_rank, Exec& exec) const;
 
