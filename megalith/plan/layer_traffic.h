@@ -11,16 +11,17 @@ namespace megalith {
 struct InlineTraffic {
   double forward_bytes = 0, backward_bytes = 0;  ///< over a GPU's link
   double forward_seconds = 0, backward_seconds = 0;
-  double hidden_forward_seconds = 0, hidden_backward_seconds = 0;  ///< of these, what runs beside products
+  double hidden_forward_seconds = 0, hidden_backward_seconds = 0;  ///< of these, what runs beside compute
 };
 
 /// tp: two sums of the residual stream each way; under sequence parallelism a gather and a scatter each, and
 /// in the backward each gathered input once more, which column-parallel layers hide with the sum of their
 /// input's gradient, unless the schedule puts weight gradients off; products in pieces hide the rest. cp:
 /// keys and values around the ring to the ranks that see them (sliding windows, the mean over the layers;
-/// with hybrid_context_parallel as many as a row that is one document needs) and their gradients back, or
-/// four all-to-alls, or a gather and a scatter. ep (layers with experts): dispatch and combine each way, a
-/// token once for each rank that holds some of its experts, all of them equally likely.
+/// with hybrid_context_parallel as many as a row that is one document needs) and their gradients back, which
+/// cp_comm_overlap hides beside attention (taken to be long enough), or four all-to-alls, or a gather and a
+/// scatter. ep (layers with experts): dispatch and combine each way, a token once for each rank that holds
+/// some of its experts, all of them equally likely.
 InlineTraffic tensor_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
 InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
 InlineTraffic expert_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);

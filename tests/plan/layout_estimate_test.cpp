@@ -145,6 +145,11 @@ TEST(Traffic, OfARingUnderWindowsAndOfFewRanks) {
   const MeshShape shape{.world = 8, .cp = 8};
   const auto bytes = [&] { return context_traffic(config, shape, link).forward_bytes; };
   const double all = bytes(), of_rank = all / 7;
+  const InlineTraffic beside = context_traffic(config, shape, link);
+  EXPECT_DOUBLE_EQ(beside.hidden_forward_seconds, 0.87 * all / 1e9);
+  EXPECT_DOUBLE_EQ(beside.hidden_backward_seconds, 0.87 * 3 * all / 1e9);
+  config.parallel.cp_comm_overlap = false;
+  EXPECT_EQ(context_traffic(config, shape, link).hidden_backward_seconds, 0);
   // Chunks of 256 tokens: one before a rank's own two is all that 256 tokens reach, two for 257. The rank
   // that sees most has its chunks in the middle of their halves.
   config.model.window_size = {256, 0};

@@ -90,6 +90,7 @@ class RingAttentionNode : public Node {
     const Tensor own = ring_->own_keys_values(qkv, exec);
     const Tensor d_own = exec.zeros(own.shape(), sum_dtype);
     const Tensor d_q = exec.zeros(heads.queries(qkv).shape(), sum_dtype);
+    // Of its own block: what comes first, and what comes last.
     std::vector<Meeting> now = ring_->meetings(0, exec), later;
     if (exchange.num_steps() > 1 && now.size() > 1) {
       later.push_back(now.front());
