@@ -272,6 +272,23 @@ TEST_F(Steps, ThatAlternateGiveThePlanUp) {
   EXPECT_EQ(counts().left_steps, left);
 }
 
+// The first block of every step is one that the step before kept: never where it was planned.
+TEST_F(Steps, WhoseBlocksLiveLongerEveryTimeGiveThePlanUp) {
+  for (int i = 0; i < 4; ++i) step();
+  std::vector<Block> kept;
+  for (int i = 0; i < 30; ++i) {
+    const ArenaScope scope(pool_, "other", "step");
+    const Block a = take(3 * kMiB), b = take(2 * kMiB), c = take(5 * kMiB), d = take(1000);
+    if (i % 2 == 0) {
+      kept = {a, b, c, d};
+      continue;
+    }
+    for (const Block& block : kept) give_back(block);
+    for (const Block& block : {a, b, c, d}) give_back(block);
+  }
+  EXPECT_LE(counts().plans, 6) << "a plan for each step would cost more than it gives";
+}
+
 // Any steps, with blocks that live from one to another, and requests between them: no block ever lies on
 // another, and steps that repeat are planned.
 TEST_F(Steps, OfAnyKindAreServedWithoutOverlap) {

@@ -64,10 +64,10 @@ void ActivationArena::learn(Kind& kind) {
     kind.equal_steps = 1;
   }
   if (!kind.places.empty() && !has_left_ && displaced_ == 0) return;
-  if (kind.equal_steps >= kind.equal_steps_needed)
-    kind.is_outdated = true;
-  else if (!kind.places.empty() && kind.other_steps > 2 + kind.planned_steps / 8)
+  if (kind.other_steps > 4 + kind.planned_steps / 8)
     give_up(kind);
+  else if (kind.equal_steps >= kind.equal_steps_needed)
+    kind.is_outdated = true;
 }
 
 // Small blocks lie behind the large ones: between them they would take the alignment that the sizes of large

@@ -24,9 +24,10 @@ namespace megalith {
 /// nothing lies there now. Otherwise the pool's store serves it:
 /// - a request of another size, or one too many: the step has left the plan, all that follows is the store's,
 ///   and the memory that lies free in the slab goes back to the device at once, for the store will need it;
-/// - a place that is still taken: this request alone, and the plan is made anew with the longer lives.
-/// Two steps of one new kind in a row make a new plan. A plan that more than every eighth step leaves is
-/// given up, and the next one needs twice as many equal steps in a row.
+/// - a place that is still taken: this request alone.
+/// Two such steps in a row that ask for the same sizes make a new plan, with the longest lives of both. A
+/// plan that fails more than four times, and for more than every eighth step, is given up, and the next one
+/// needs twice as many equal steps in a row.
 ///
 /// Not thread-safe: the pool has the lock. Streams: what goes for the pool's blocks goes for these, who takes
 /// one stands behind the work of who gave it back on the rank's stream; a block that another stream uses is
