@@ -220,6 +220,8 @@ void run_bench_step(CommandLine& line) {
   if (step_options.activation_arena) exec.pool().use_arena();
   MG_CHECK(exec.device().is_cuda() || step_options.cuda_graph_impl == "none",
            "--cuda-graph-impl: the device is {}; allowed: a GPU", exec.device().name());
+  MG_CHECK(!step_options.activation_arena || step_options.cuda_graph_impl == "none",
+           "--cuda-graph-impl needs --no-activation-arena: a graph has memory of its own");
   GptModel model(c.model, exec);
   model.parameters().initialize(exec);
   model.parameters().allocate_gradients(exec);
