@@ -58,28 +58,36 @@ TEST_F(HfWeightsTest, ExportReturnsTheImportBitForBit) {
   }
 }
 
-TEST_F(HfWeightsTest, Bf16IsKept) {
-  const HfGolden golden = load_hf_golden("llama");
-  const std::filesystem::path directory = root_ / "bf16";
-  std::filesystem::create_directories(directory);
-  nlohmann::json config = nlohmann::json::parse(read_text_file(golden.directory / "config.json"));
-  config["torch_dtype"] = "bfloat16";
-  write_text_file(directory / "config.json", config.dump());
-  std::vector<TensorInfo> infos = golden.tensors;
-  for (TensorInfo& info : infos) info.dtype = DType::kBF16;
-  SafetensorsWriter writer(directory / "model.safetensors", infos);
+template <class T>
+void write_rounded(const std::filesystem::path& path, std::vector<TensorInfo> infos, DType dtype) {
+  for (TensorInfo& info : infos) info.dtype = dtype;
+  SafetensorsWriter writer(path, infos);
   for (const TensorInfo& info : infos) {
     for (const float value : hf_weight(info.name, info.shape)) {
-      const bf16 rounded(value);
+      const T rounded(value);
       writer.add(std::as_bytes(std::span(&rounded, 1)));
     }
   }
   writer.commit();
-  const auto model = import(directory);
-  EXPECT_EQ(model->parameters().dtype(), DType::kBF16);
-  write_hf_directory(root_ / "out", *model, {}, exec_);
-  expect_same_tensors(directory / "model.safetensors", root_ / "out" / "model.safetensors");
-  EXPECT_TRUE(read_hf_config(root_ / "out").bf16);
+}
+
+TEST_F(HfWeightsTest, HalfPrecisionIsKept) {
+  const HfGolden golden = load_hf_golden("llama");
+  for (const auto& [name, dtype] : {std::pair{"bfloat16", DType::kBF16}, {"float16", DType::kF16}}) {
+    SCOPED_TRACE(name);
+    const std::filesystem::path directory = root_ / name, out = root_ / "out" / name;
+    std::filesystem::create_directories(directory);
+    nlohmann::json config = nlohmann::json::parse(read_text_file(golden.directory / "config.json"));
+    config["torch_dtype"] = name;
+    write_text_file(directory / "config.json", config.dump());
+    const auto write = dtype == DType::kBF16 ? write_rounded<bf16> : write_rounded<f16>;
+    write(directory / "model.safetensors", golden.tensors, dtype);
+    const auto model = import(directory);
+    EXPECT_EQ(model->parameters().dtype(), dtype);
+    write_hf_directory(out, *model, {}, exec_);
+    expect_same_tensors(directory / "model.safetensors", out / "model.safetensors");
+    EXPECT_EQ(read_hf_config(out).dtype(), dtype);
+  }
 }
 
 TEST_F(HfWeightsTest, PutsTheRowsWhereTheModelNeedsThem) {

@@ -17,6 +17,7 @@ constexpr const char* kConfigFile = "config.json";
 void read_dtype(const HfKeys& keys, GptConfig& config) {
   const std::string dtype = keys.text("dtype", keys.text("torch_dtype", "float32"));
   config.bf16 = dtype == "bfloat16";
+  config.fp16 = dtype == "float16" && !config.moe.has_experts();  // experts have no f16: f32 holds its values
 }
 
 GptConfig read_gpt2(const HfKeys& keys) {
