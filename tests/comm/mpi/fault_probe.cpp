@@ -23,7 +23,10 @@ void go_wrong(const std::string& fault, Communicator& comm, RankTensors& tensors
   if (fault == "abort") comm.abort("a person asked for it");
   if (fault == "kill") ::kill(::getpid(), SIGKILL);
   if (fault == "stall") std::this_thread::sleep_for(std::chrono::seconds(60));
-  if (fault == "hang") ::pause();  // and hears of no failure
+  if (fault == "hang") {
+    comm.send(tensors.filled<float>(1, 1), 0);
+    ::pause();  // and hears of no failure
+  }
   if (fault == "mismatch") comm.all_reduce(x, ReduceOp::kMax, "other grads");
   if (fault == "send_and_throw") {
     comm.send(x, 0);
@@ -45,7 +48,10 @@ void body(const std::string& fault, Communicator& world) {
     go_wrong(fault, *group, tensors);
     if (fault == "leave") return;
   }
-  if (fault == "hang" && group->rank() == 0) fail("one rank of two that go wrong");
+  if (fault == "hang" && group->rank() == 0) {
+    group->recv(tensors.filled<float>(1, 0), group->size() - 1);  // it is through with the sums
+    fail("one rank of two that go wrong");
+  }
   while (true) group->all_reduce(x, ReduceOp::kAvg, "grads");
 }
 
