@@ -3,43 +3,15 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "megalith/base/math.h"
-#include "megalith/base/text.h"
 #include "megalith/comm/host_numbers.h"
+#include "megalith/config/recipe_difference.h"
 #include "megalith/io/xxh64.h"
 
 namespace megalith {
 namespace {
-
-using Entry = std::pair<std::string, std::string>;  // "section.key", value
-
-// Reads what the recipe writer writes: sections at the margin, "key: value" or list items under them.
-std::vector<Entry> entries_of(const std::string& yaml) {
-  std::vector<Entry> entries;
-  std::string section;
-  for (const std::string& line : split(yaml, '\n')) {
-    const size_t colon = line.find(':');
-    const size_t begin = line.find_first_not_of(' ');
-    if (begin == std::string::npos || line[begin] == '#') continue;
-    if (begin == 0 && colon != std::string::npos) section = line.substr(0, colon);
-    if (line[begin] == '-' && !entries.empty())
-      entries.back().second += line.substr(begin + 1);
-    else if (begin > 0 && colon != std::string::npos)
-      entries.push_back({section + "." + line.substr(begin, colon - begin), line.substr(colon + 1)});
-  }
-  return entries;
-}
-
-std::string value_at(const std::vector<Entry>& entries, const std::string& key) {
-  const auto entry =
-      std::find_if(entries.begin(), entries.end(), [&](const Entry& e) { return e.first == key; });
-  if (entry == entries.end()) return "not set";
-  const size_t begin = entry->second.find_first_not_of(' ');
-  return begin == std::string::npos ? "empty" : entry->second.substr(begin);
-}
 
 // The text of rank 0.
 std::string broadcast_text(Communicator& host, const std::string& own, HostNumbers& numbers) {
@@ -57,12 +29,10 @@ std::string broadcast_text(Communicator& host, const std::string& own, HostNumbe
 
 std::string first_difference(const std::string& here, const std::string& there) {
   if (here == there) return {};
-  const std::vector<Entry> own = entries_of(here), other = entries_of(there);
-  for (const std::vector<Entry>* entries : {&own, &other})
-    for (const auto& [key, value] : *entries)
-      if (value_at(own, key) != value_at(other, key))
-        return fmt::format("{} is {} here and {} there", key, value_at(own, key), value_at(other, key));
-  return "the texts differ, but no key does";
+  const std::vector<RecipeDifference> differences = recipe_differences(here, there);
+  if (differences.empty()) return "the texts differ, but no key does";
+  const RecipeDifference& first = differences.front();
+  return fmt::format("{} is {} here and {} there", first.key, first.here, first.there);
 }
 
 void check_same_recipe(Communicator& host, const std::string& yaml) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "megalith/base/log.h"
 #include "megalith/checkpoint/layout.h"
 #include "megalith/checkpoint/load_model.h"
 #include "megalith/checkpoint/reader.h"
@@ -14,6 +15,7 @@
 #include "megalith/models/gpt/hf_config.h"
 #include "megalith/models/gpt/hf_weights.h"
 #include "megalith/ops/elementwise.h"
+#include "megalith/train/changed_keys.h"
 #include "megalith/train/same_model.h"
 
 namespace megalith {
@@ -179,6 +181,11 @@ std::filesystem::path save_run(const std::filesystem::path& root, const RunParts
 bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& exec) {
   if (!holds_checkpoint(root)) return false;
   const CheckpointReader reader(root);
+  if (parts.mesh->world().rank() == 0) {
+    const std::string changes = changed_keys(reader.config_yaml(), parts.recipe);
+    if (!changes.empty())
+      log_warn("{}: the recipe has changed since it was saved: {}", reader.directory().string(), changes);
+  }
   if (const auto stored = stored_model_config(reader); stored && parts.model_config != nullptr)
     check_same_model(*stored, *parts.model_config, reader.directory().string());
   const bool is_part = parts.mesh->world().size() > 1;

@@ -30,6 +30,7 @@ struct RunParts {
   RunState* state = nullptr;
   LossScaler* loss_scaler = nullptr;        ///< or null
   const GptConfig* model_config = nullptr;  ///< of the parameters, held against a checkpoint's; or null
+  std::string recipe = {};                  ///< the effective one, held against a checkpoint's; or empty
 };
 
 struct SaveOptions {

@@ -104,7 +104,8 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
                        .optimizer = &optimizer_,
                        .state = &state_,
                        .loss_scaler = &loss_scaler_,
-                       .model_config = &config_.model};
+                       .model_config = &config_.model,
+                       .recipe = config_yaml_};
   if (train.finetune) {
     load_run_weights(train.load, *model_, optimizer_, exec);
   } else if (!train.load.empty()) {

@@ -15,6 +15,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
+using ::testing::Not;
 namespace fs = std::filesystem;
 
 struct Outcome {
@@ -140,6 +141,18 @@ TEST_F(TrainCommands, ARunIsNotWrittenOver) {
   EXPECT_EQ(read_text_file(folder + "/metrics.jsonl"), metrics);
   // An older checkpoint of the run itself may be gone on from.
   EXPECT_EQ(train({"--save", folder, "--load", folder + "/iter_0000006", "--quiet"}).status, 0);
+}
+
+TEST_F(TrainCommands, AChangedRecipeIsTold) {
+  const std::string folder = at("changed");
+  ASSERT_EQ(train({"--save", folder, "--train-iters", "4", "--quiet"}).status, 0);
+  const std::string told = "the recipe has changed since it was saved: ";
+  const Outcome same = train({"--load", folder, "--train-iters", "6", "--log-interval", "5"});
+  EXPECT_EQ(same.status, 0) << same.err;
+  EXPECT_THAT(same.err, Not(HasSubstr(told)));
+  const Outcome other = train({"--load", folder, "--train-iters", "6", "--seed", "5", "--lr", "0.02"});
+  EXPECT_EQ(other.status, 0) << other.err;
+  EXPECT_THAT(other.err, HasSubstr(told + "data.seed 1234 -> 5, optim.lr 0.01 -> 0.02\n"));
 }
 
 TEST_F(TrainCommands, AFinishedRunSaysSo) {
