@@ -6,8 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "megalith/core/memory/out_of_memory.h"
-#include "megalith/models/gpt/gpt_model.h"
-#include "megalith/train/train_step.h"
+
+#include "tests/plan/one_step.h"
 
 namespace megalith {
 namespace {
@@ -29,27 +29,9 @@ RunConfig run_of(int64_t micro_batch_size) {
 
 // The peak of a step, in a device that has `limit_bytes` (0: enough).
 int64_t run(const RunConfig& config, int64_t limit_bytes, MemoryShortage* shortage = nullptr) {
-  const Mesh mesh;
   Exec exec({.num_threads = 2, .memory_limit_bytes = limit_bytes});
-  GptModel model(config.model, exec);
-  model.parameters().initialize(exec);
-  model.parameters().allocate_gradients(exec);
-  AdamW optimizer(model.parameters(), config.optim, exec);
-  const ParamSchedule schedule(config.optim, {.train_samples = 100, .samples_per_iteration = 24});
-  TrainStep step({.model = &model, .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh},
-                 config.train, config.optim.clip_grad);
-  const auto next_batch = [&](HostBatch& batch) {
-    resize_batch(batch, config.train.micro_batch_size, config.data.seq_length);
-    for (int64_t row = 0; row < config.train.micro_batch_size; ++row) {
-      std::vector<int32_t> text;
-      for (int64_t i = 0; i <= config.data.seq_length; ++i)
-        text.push_back(static_cast<int32_t>((7 * i + 3 * row) % 96));
-      fill_row(batch, row, text, {});
-    }
-    finish_batch(batch);
-  };
   try {
-    step.run(1, 24, next_batch, exec);
+    testing::run_one_step(config, exec);
   } catch (const OutOfMemory& error) {
     if (shortage == nullptr) throw;
     *shortage = {.limit_bytes = error.bytes().limit,

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "megalith/models/gpt/gpt_flops.h"
-#include "megalith/models/gpt/gpt_model.h"
 #include "megalith/parallel/stage_layout.h"
-#include "megalith/train/train_step.h"
+
+#include "tests/plan/one_step.h"
 
 namespace megalith {
 namespace {
@@ -40,26 +40,8 @@ PipelinePlan pipeline_of(const RunConfig& config, int64_t num_microbatches) {
 }
 
 int64_t seen_bytes(const RunConfig& config) {
-  const Mesh mesh;
   Exec exec({.num_threads = 2});
-  GptModel model(config.model, exec);
-  model.parameters().initialize(exec);
-  model.parameters().allocate_gradients(exec);
-  AdamW optimizer(model.parameters(), config.optim, exec);
-  const ParamSchedule schedule(config.optim, {.train_samples = 100, .samples_per_iteration = 8});
-  TrainStep step({.model = &model, .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh},
-                 config.train, config.optim.clip_grad);
-  const auto next_batch = [&](HostBatch& batch) {
-    resize_batch(batch, config.train.micro_batch_size, config.data.seq_length);
-    for (int64_t row = 0; row < config.train.micro_batch_size; ++row) {
-      std::vector<int32_t> text;
-      for (int64_t i = 0; i <= config.data.seq_length; ++i)
-        text.push_back(static_cast<int32_t>((7 * i + 3 * row) % 96));
-      fill_row(batch, row, text, {});
-    }
-    finish_batch(batch);
-  };
-  step.run(1, 8, next_batch, exec);
+  testing::run_one_step(config, exec);
   return exec.ledger().peak_bytes() - exec.scratch().high_water_bytes();
 }
 
