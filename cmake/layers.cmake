@@ -66,10 +66,11 @@ function(megalith_simd_sources name)
   endforeach()
 endfunction()
 
-# megalith_layer(name DEPS layer... LIBS target... EXCLUDE stem): EXCLUDE leaves out the files of that stem, a pattern.
+# megalith_layer(name [JSON] DEPS layer... LIBS target... EXCLUDE stem): EXCLUDE leaves out the files of that stem, a pattern;
+# JSON precompiles that header, too, as io does.
 # Sources in a folder named cuda are compiled where MEGALITH_CUDA is on.
 function(megalith_layer name)
-  cmake_parse_arguments(ARG "" "EXCLUDE" "DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "JSON" "EXCLUDE" "DEPS;LIBS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS
     ${CMAKE_SOURCE_DIR}/megalith/${name}/*.cpp ${CMAKE_SOURCE_DIR}/megalith/${name}/*.cu)
   if(NOT MEGALITH_CUDA)
@@ -82,7 +83,7 @@ function(megalith_layer name)
   list(FILTER sources EXCLUDE REGEX "\\.simd\\.cpp$")
   if(sources)
     add_library(mg_${name} STATIC ${sources})
-    if(name MATCHES "^(io|tokenizer|report|models|checkpoint)$")
+    if(ARG_JSON)
       megalith_precompile(mg_${name} mg_io <nlohmann/json.hpp>)
     else()
       megalith_precompile(mg_${name} mg_base)

@@ -8,8 +8,8 @@ namespace megalith {
 
 struct RecipeDifference {
   std::string key;  ///< "section.key"
-  std::string here,
-      there;  ///< the values; "not set" where the text has no such key, "empty" where it has no value
+  /// The values; "not set" where the text has no such key, "empty" where it has no value.
+  std::string here, there;
 };
 
 /// The keys whose values differ, in the order of `here`, then those that only `there` has. Both are recipes

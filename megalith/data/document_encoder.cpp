@@ -27,7 +27,7 @@ namespace {
 
 // "[json.exception.parse_error.101] parse error at line 1, column 9: syntax error while parsing value - what"
 // is "column 9: what" of a line whose number is told beside it.
-std::string json_problem(const nlohmann::json::parse_error& error) {
+std::string json_problem(const nlohmann::json::exception& error) {
   const std::string_view message = error.what();
   const size_t column = message.find("column "), dash = message.find(" - ");
   if (column == std::string_view::npos || dash == std::string_view::npos) return std::string(message);
@@ -122,7 +122,7 @@ EncodedUnit DocumentEncoder::encode(const TextUnit& unit) {
     if (line.empty()) continue;
     try {
       encode_line(line, out);
-    } catch (const nlohmann::json::parse_error& error) {
+    } catch (const nlohmann::json::exception& error) {
       bad(fmt::format("{}:{}: malformed JSON: {}", unit.json_file.string(), number, json_problem(error)));
     } catch (const Error& error) {
       bad(fmt::format("{}:{}: {}", unit.json_file.string(), number, error.what()));

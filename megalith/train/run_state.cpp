@@ -181,13 +181,13 @@ std::filesystem::path save_run(const std::filesystem::path& root, const RunParts
 bool load_run(const std::filesystem::path& root, const RunParts& parts, Exec& exec) {
   if (!holds_checkpoint(root)) return false;
   const CheckpointReader reader(root);
+  if (const auto stored = stored_model_config(reader); stored && parts.model_config != nullptr)
+    check_same_model(*stored, *parts.model_config, reader.directory().string());
   if (parts.mesh->world().rank() == 0) {
     const std::string changes = changed_keys(reader.config_yaml(), parts.recipe);
     if (!changes.empty())
       log_warn("{}: the recipe has changed since it was saved: {}", reader.directory().string(), changes);
   }
-  if (const auto stored = stored_model_config(reader); stored && parts.model_config != nullptr)
-    check_same_model(*stored, *parts.model_config, reader.directory().string());
   const bool is_part = parts.mesh->world().size() > 1;
   if (is_part) check_names(reader, parts, exec);
   MG_CHECK(reader.has_optimizer(),

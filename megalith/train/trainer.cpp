@@ -50,7 +50,8 @@ void check_save(const TrainConfig& train) {
                   train.save, saved.back()));
 }
 
-// A kernel that this GPU cannot run is refused by name before the first step, not in the middle of one.
+// What cannot run, a kernel on this GPU among it, is refused by name before the first step, not in the middle
+// of one.
 Exec& checked(Exec& exec, const TrainConfig& train) {
   check_save(train);
   if (exec.device().is_cpu() && train.cuda_graph_impl != "none")
@@ -63,7 +64,6 @@ Exec& checked(Exec& exec, const TrainConfig& train) {
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) cuda::check_device_code(exec.cuda().limits());
   }
-  if (train.activation_arena) exec.pool().use_arena();
   return exec;
 }
 
@@ -98,6 +98,7 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
             config.train, config.optim.clip_grad),
       flops_(model_->flops_per_token(config.data.seq_length)) {
   const TrainConfig& train = config_.train;
+  if (train.activation_arena) exec.pool().use_arena();
   const RunParts parts{.mesh = &mesh,
                        .parameters = &model_->parameters(),
                        .routers = model_->routers(),

@@ -98,6 +98,7 @@ TEST(Preprocess, NamesTheBadLineOrSkipsIt) {
   rejects("{\"text\": \"a\"}\n[1]\n", "not a JSON object");
   rejects("{\"text\": \"a\"}\n{\"txt\": \"a\"}\n{", "no key \"text\"");
   rejects("{\"text\": \"a\"}\n{\"text\": 3}\n", "not a string");
+  rejects("{\"text\": \"a\"}\n{\"text\": \"a\", \"score\": 1e999}\n", "number overflow");
   // The line of the file and the column in it; no number of the parser's own.
   rejects("{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n",
           "malformed JSON: column 11: invalid string: ill-formed UTF-8");

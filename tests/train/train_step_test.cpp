@@ -5,6 +5,7 @@
 #include "megalith/ops/elementwise.h"
 #include "megalith/train/device_batch.h"
 
+#include "tests/train/counting_batch.h"
 #include "tests/train/trainer_fixture.h"
 
 namespace megalith {
@@ -23,17 +24,7 @@ struct StepRun {
     TrainStep one({.model = &model, .optimizer = &*optimizer, .schedule = &schedule, .mesh = &mesh},
                   config.train, config.optim.clip_grad);
     return one.run(
-        1, 8, [this](HostBatch& batch) { fill_batch(batch); }, exec);
-  }
-  void fill_batch(HostBatch& batch) const {
-    resize_batch(batch, config.train.micro_batch_size, config.data.seq_length);
-    for (int64_t row = 0; row < config.train.micro_batch_size; ++row) {
-      std::vector<int32_t> text;
-      for (int64_t i = 0; i <= config.data.seq_length; ++i)
-        text.push_back(static_cast<int32_t>((7 * i + 3 * row) % 96));
-      fill_row(batch, row, text, {});
-    }
-    finish_batch(batch);
+        1, 8, [this](HostBatch& batch) { testing::fill_counting_batch(config, batch); }, exec);
   }
 
   RunConfig config;
