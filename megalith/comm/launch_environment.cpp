@@ -1,23 +1,10 @@
-#include <charconv>
-#include <cstdlib>
-#include <string_view>
-
+#include "megalith/comm/launch_variables.h"
 #include "megalith/comm/mpi_launch.h"
+#include "megalith/comm/slurm_step.h"
 #include "megalith/comm/socket_launch.h"
 
 namespace megalith {
 namespace {
-
-std::optional<int> number_from(const char* name) {
-  const char* text = std::getenv(name);
-  if (text == nullptr) return std::nullopt;
-  const std::string_view view(text);
-  int value = 0;
-  const auto [end, error] = std::from_chars(view.data(), view.data() + view.size(), value);
-  MG_CHECK(error == std::errc() && end == view.data() + view.size() && value >= 0,
-           "the environment variable {} is '{}'; a launcher sets it to a number", name, view);
-  return value;
-}
 
 // A rank as one launcher's variables describe it.
 struct Variables {
@@ -25,14 +12,10 @@ struct Variables {
 };
 constexpr Variables kOpenMpi = {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
                                 "OMPI_COMM_WORLD_LOCAL_SIZE"};
-// A batch script has SLURM_PROCID too, but is no step of several tasks.
-constexpr Variables kSlurm = {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID",
-                              "SLURM_NTASKS_PER_NODE"};
 constexpr Variables kTorch = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"};
 
 bool is_set(const char* name) {
-  const char* text = std::getenv(name);
-  return text != nullptr && *text != '\0';
+  return !text_from(name).empty();
 }
 
 std::optional<MpiLaunch> read(const Variables& names, const char* launcher) {
@@ -67,7 +50,9 @@ std::optional<MpiLaunch> detect_mpi_launch() {
   if (!by_mpirun || by_mpirun->size == 1) {
     // torchrun in the tasks of a step, or tasks that are to meet at MASTER_ADDR.
     if (by_mpirun || by_torch || is_set("MASTER_ADDR")) return by_mpirun;
-    return read(kSlurm, "srun");
+    const std::optional<SlurmStep> step = detect_slurm_step();
+    if (!step || !step->has_pmix || !has_mpi()) return std::nullopt;
+    return MpiLaunch{"srun", step->rank, step->size, step->local_rank, step->num_local};
   }
   MG_CHECK(!by_torch || (by_torch->rank == by_mpirun->rank && by_torch->size == by_mpirun->size),
            "mpirun says that this is rank {} of {}, RANK and WORLD_SIZE say rank {} of {}: unset those that "
@@ -77,22 +62,37 @@ std::optional<MpiLaunch> detect_mpi_launch() {
 }
 
 std::optional<SocketLaunch> detect_socket_launch() {
-  auto ranks = read_torch();
-  if (!ranks && is_set("MASTER_ADDR")) ranks = read(kSlurm, "SLURM_PROCID and SLURM_STEP_NUM_TASKS");
-  if (!ranks) return std::nullopt;
-  SocketLaunch launch{.rank = ranks->rank,
-                      .size = ranks->size,
-                      .local_rank = ranks->local_rank,
-                      .num_local = ranks->num_local};
+  const auto ranks = read_torch();
+  const auto step = ranks || is_set("OMPI_COMM_WORLD_RANK") ? std::nullopt : detect_slurm_step();
+  if (!ranks && !step) return std::nullopt;
+  SocketLaunch launch = ranks ? SocketLaunch{.rank = ranks->rank,
+                                             .size = ranks->size,
+                                             .local_rank = ranks->local_rank,
+                                             .num_local = ranks->num_local}
+                              : SocketLaunch{.rank = step->rank,
+                                             .size = step->size,
+                                             .local_rank = step->local_rank,
+                                             .num_local = step->num_local};
   if (launch.size == 1) return launch;  // nobody to meet
   const std::optional<int> port = number_from("MASTER_PORT");
-  MG_CHECK(is_set("MASTER_ADDR") && port, "{} say rank {} of {}, {} is not set: it says where rank 0 is",
-           ranks->launcher, launch.rank, launch.size, port ? "MASTER_ADDR" : "MASTER_PORT");
-  MG_CHECK(*port >= 1 && *port < 65535, "the environment variable MASTER_PORT is {}; allowed: 1 to 65534",
-           *port);
-  const char* agent = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
-  launch.address = std::getenv("MASTER_ADDR");
-  launch.port = *port + (agent != nullptr && std::string_view(agent) == "True" ? 1 : 0);
+  if (step && !is_set("MASTER_ADDR")) {
+    MG_CHECK(
+        !step->first_host.empty(),
+        "this is task {} of {} of srun without PMIx, SLURM_STEP_NODELIST does not say where task 0 runs: "
+        "start with `srun --mpi=pmix`, or set MASTER_ADDR and MASTER_PORT",
+        step->rank, step->size);
+    launch.address = step->first_host;
+    launch.port = port.value_or(step->port);
+  } else {
+    MG_CHECK(is_set("MASTER_ADDR") && port, "{} say rank {} of {}, {} is not set: it says where rank 0 is",
+             ranks ? ranks->launcher : "SLURM_PROCID and SLURM_STEP_NUM_TASKS", launch.rank, launch.size,
+             port ? "MASTER_ADDR" : "MASTER_PORT");
+    launch.address = text_from("MASTER_ADDR");
+    launch.port = *port;
+  }
+  MG_CHECK(launch.port >= 1 && launch.port < 65535,
+           "the environment variable MASTER_PORT is {}; allowed: 1 to 65534", launch.port);
+  if (text_from("TORCHELASTIC_USE_AGENT_STORE") == "True") ++launch.port;
   return launch;
 }
 

@@ -20,9 +20,10 @@ struct MpiLaunch {
   int num_local = 0;   ///< processes of this node; 0 where the launcher does not say
 };
 
-/// Set in processes started by mpirun (Open MPI) or srun; nothing elsewhere, in the batch script of a Slurm
-/// job, which is no rank, and in tasks of srun that are to meet through sockets (detect_socket_launch).
-/// Throws Error where a variable is not a number or contradicts another.
+/// Set in processes started by mpirun (Open MPI) or srun --mpi=pmix; nothing elsewhere, in the batch script
+/// of a Slurm job, which is no rank, and in tasks of srun that meet through sockets (detect_socket_launch):
+/// all where PMIx is not there, a build has no MPI, or MASTER_ADDR is set. Throws Error where a variable is
+/// not a number or contradicts another.
 std::optional<MpiLaunch> detect_mpi_launch();
 
 /// Whether this build has MPI.

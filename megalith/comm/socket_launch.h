@@ -12,7 +12,8 @@ namespace megalith {
 
 /// How a launcher without MPI started this process, in the variables that torchrun sets: RANK, WORLD_SIZE,
 /// MASTER_ADDR, MASTER_PORT, and LOCAL_RANK and LOCAL_WORLD_SIZE where several processes share a node. Tasks
-/// of srun have SLURM_PROCID, SLURM_STEP_NUM_TASKS and SLURM_LOCALID in their place.
+/// of srun are known by Slurm's variables; they meet at the first host of the step where MASTER_ADDR does not
+/// say otherwise.
 struct SocketLaunch {
   int rank = 0;
   int size = 1;
@@ -22,9 +23,9 @@ struct SocketLaunch {
   int port = 0;
 };
 
-/// Nothing where RANK and WORLD_SIZE are not set, nor MASTER_ADDR in a task of srun, which then is the rank
-/// SLURM_PROCID. Throws Error naming the variable that is wrong or missing.
-/// Where torchrun's agent listens at MASTER_PORT itself (TORCHELASTIC_USE_AGENT_STORE) it is the port after.
+/// Nothing where RANK and WORLD_SIZE are not set and this is no task of srun. Throws Error naming the
+/// variable that is wrong or missing. Where torchrun's agent listens at MASTER_PORT itself
+/// (TORCHELASTIC_USE_AGENT_STORE) it is the port after.
 std::optional<SocketLaunch> detect_socket_launch();
 
 struct SocketOptions {

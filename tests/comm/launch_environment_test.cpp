@@ -9,6 +9,7 @@
 namespace megalith {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
@@ -17,11 +18,27 @@ class LaunchEnvironment : public testing::Test {
   void SetUp() override { clear(); }
   void TearDown() override { clear(); }
   static void clear() {
-    for (const char* name :
-         {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-          "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_NTASKS",
-          "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
-          "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"})
+    for (const char* name : {"OMPI_COMM_WORLD_RANK",
+                             "OMPI_COMM_WORLD_SIZE",
+                             "OMPI_COMM_WORLD_LOCAL_RANK",
+                             "OMPI_COMM_WORLD_LOCAL_SIZE",
+                             "SLURM_PROCID",
+                             "SLURM_NTASKS",
+                             "SLURM_STEP_NUM_TASKS",
+                             "SLURM_LOCALID",
+                             "SLURM_STEP_TASKS_PER_NODE",
+                             "SLURM_NODEID",
+                             "SLURM_STEP_NODELIST",
+                             "SLURM_JOB_ID",
+                             "SLURM_STEP_ID",
+                             "PMIX_NAMESPACE",
+                             "RANK",
+                             "WORLD_SIZE",
+                             "LOCAL_RANK",
+                             "LOCAL_WORLD_SIZE",
+                             "MASTER_ADDR",
+                             "MASTER_PORT",
+                             "TORCHELASTIC_USE_AGENT_STORE"})
       ::unsetenv(name);
   }
   static void set(const char* name, const char* value) { ::setenv(name, value, 1); }
@@ -39,8 +56,11 @@ TEST_F(LaunchEnvironment, MpirunAndSrunAreKnown) {
   set("SLURM_PROCID", "5");
   set("SLURM_STEP_NUM_TASKS", "16");
   set("SLURM_LOCALID", "1");
+  EXPECT_FALSE(detect_mpi_launch().has_value()) << "nobody tells MPI where the peers are";
+  set("PMIX_NAMESPACE", "slurm.pmix.6.0");
   auto launch = detect_mpi_launch();
-  ASSERT_TRUE(launch.has_value());
+  ASSERT_EQ(launch.has_value(), has_mpi());
+  if (!has_mpi()) launch.emplace(MpiLaunch{"srun", 5, 16, 1});
   EXPECT_EQ(launch->launcher, "srun");
   EXPECT_EQ(launch->rank, 5);
   EXPECT_EQ(launch->size, 16);
@@ -107,7 +127,7 @@ TEST_F(LaunchEnvironment, TasksOfSrunMeetAtMasterAddr) {
   set("SLURM_PROCID", "5");
   set("SLURM_STEP_NUM_TASKS", "16");
   set("SLURM_LOCALID", "1");
-  EXPECT_EQ(find_launch(1).kind, LaunchKind::kMpi);
+  set("PMIX_NAMESPACE", "slurm.pmix.6.0");
   set("MASTER_ADDR", "node7");
   EXPECT_THAT([] { find_launch(1); },
               ThrowsMessage<Error>(HasSubstr("SLURM_STEP_NUM_TASKS say rank 5 of 16, MASTER_PORT is not")));
@@ -124,6 +144,34 @@ TEST_F(LaunchEnvironment, TasksOfSrunMeetAtMasterAddr) {
   EXPECT_EQ(find_launch(1).num_ranks, 128);
   EXPECT_EQ(find_launch(1).process_rank, 43);
   EXPECT_EQ(find_launch(1).local_rank, 3);
+}
+
+TEST_F(LaunchEnvironment, TasksOfSrunWithoutPmixMeetAtTheFirstHost) {
+  set("SLURM_PROCID", "5");
+  set("SLURM_STEP_NUM_TASKS", "16");
+  set("SLURM_LOCALID", "1");
+  EXPECT_THAT([] { find_launch(1); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("task 5 of 16"), HasSubstr("srun --mpi=pmix"))));
+  set("SLURM_STEP_NODELIST", "node[03-06]");
+  set("SLURM_STEP_TASKS_PER_NODE", "4(x4)");
+  set("SLURM_NODEID", "1");
+  set("SLURM_JOB_ID", "4100");
+  set("SLURM_STEP_ID", "2");
+  const Launch launch = find_launch(1);
+  EXPECT_EQ(launch.kind, LaunchKind::kSockets);
+  EXPECT_EQ(launch.num_ranks, 16);
+  EXPECT_EQ(launch.process_rank, 5);
+  EXPECT_EQ(launch.local_rank, 1);
+  EXPECT_EQ(launch.num_local, 4);
+  EXPECT_EQ(launch.sockets.address, "node03");
+  set("SLURM_STEP_ID", "3");
+  EXPECT_NE(find_launch(1).sockets.port, launch.sockets.port) << "steps of one job run side by side";
+  set("MASTER_PORT", "29500");
+  EXPECT_EQ(find_launch(1).sockets.port, 29500);
+  // One mpirun in each task is a run of its own.
+  set("OMPI_COMM_WORLD_RANK", "0");
+  set("OMPI_COMM_WORLD_SIZE", "1");
+  EXPECT_EQ(find_launch(1).kind, LaunchKind::kThreads);
 }
 
 TEST_F(LaunchEnvironment, ContradictionsAreNamed) {

@@ -76,6 +76,16 @@ TEST_F(ProcessTrain, TasksOfSrunTrainAsOneRankDoes) {
   EXPECT_NE(losses_of(ranks.out), losses_of(one.out));
 }
 
+TEST_F(ProcessTrain, TasksOfSrunWithoutPmixMeetAtTheFirstHost) {
+  unsetenv("MASTER_ADDR");
+  const auto task = [](int rank, int size) {
+    return slurm_task(rank, size) + "SLURM_STEP_NODELIST=localhost,other[1-3] ";
+  };
+  const Outcome ranks = run_all(2, task, "--train-iters 2 --tensor-model-parallel-size 2");
+  ASSERT_EQ(ranks.status, 0) << ranks.out;
+  EXPECT_EQ(losses_of(ranks.out), losses_of(run(kTrain + "--train-iters 2").out));
+}
+
 TEST_F(ProcessTrain, WhatIsMissingOrContradictsIsNamed) {
   const auto error_of = [](const std::string& variables) {
     const Outcome outcome = run(variables + kTrain + "--train-iters 1");
