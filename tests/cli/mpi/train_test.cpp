@@ -32,6 +32,23 @@ TEST_F(MpiTrain, ProcessesTrainAsOneRankDoes) {
   }
 }
 
+TEST_F(MpiTrain, ProcessesShareLongSequencesAndPackedDocuments) {
+  const std::string sequences = "--train-iters 4 --seq-length 128 ",
+                    packed = "--reset-attention-mask --reset-position-ids ";
+  struct Case {
+    std::string data, ranks;
+  };
+  for (const Case& c :
+       {Case{"", "--cp-comm-type p2p"}, Case{"", "--cp-comm-type all_gather"}, Case{packed, ""},
+        Case{packed, "--hybrid-context-parallel --max-seqlen-per-dp-cp-rank 32"}}) {
+    const Outcome one = run(kTrain + sequences + c.data);
+    const Outcome ranks =
+        run(mpirun(4) + kTrain + sequences + c.data + "--context-parallel-size 4 " + c.ranks);
+    ASSERT_EQ(ranks.status, 0) << c.data << c.ranks << ranks.out;
+    EXPECT_EQ(losses_of(ranks.out), losses_of(one.out)) << c.data << c.ranks;
+  }
+}
+
 TEST_F(MpiTrain, ACheckpointOfProcessesIsLoadedByThreads) {
   char folder[] = "/tmp/megalith_mpi_XXXXXX";
   ASSERT_NE(mkdtemp(folder), nullptr);
@@ -61,7 +78,8 @@ TEST_F(MpiTrain, RankThreadsInProcessesAreRefused) {
 // A step whose MPI was not started by srun would be as many runs of one rank.
 TEST_F(MpiTrain, TasksThatMpiDoesNotKnowAreRefused) {
   const Outcome outcome =
-      run("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2 OMPI_MCA_ess=singleton " + kTrain + "--train-iters 6");
+      run("PMIX_NAMESPACE=gone SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2 OMPI_MCA_ess=singleton " + kTrain +
+          "--train-iters 6");
   EXPECT_NE(outcome.status, 0);
   EXPECT_THAT(outcome.out, HasSubstr("rank 0 of 2, MPI sees 1: start with `srun --mpi=pmix`"));
 }
