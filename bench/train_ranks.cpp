@@ -12,9 +12,9 @@
 // sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN (all-to-all), ringN (context-parallel
 // ranks that pass keys and values round), ppN_SCHEDULE_MICROBATCHES. "nccl:" before a name leaves the copy
 // engines aside; "inline:" before ringN lets nothing travel beside attention; "whole:" before tpN leaves
-// products whole, "fused:" norms in one kernel with their communication; "tune:" times the step, then other
-// algorithms for its matrix products (half a minute for ten), then the step again, and writes
-// gemm_table_MODEL_LAYOUT.txt for MEGALITH_GEMM_TABLE.
+// products whole, "fused:" norms in one kernel with their communication; "mlp_act:" makes the activations of
+// the MLP again in the backward; "tune:" times the step, then other algorithms for its matrix products (half
+// a minute for ten), then the step again, and writes gemm_table_MODEL_LAYOUT.txt for MEGALITH_GEMM_TABLE.
 //
 // Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
 // a rank held.
@@ -46,6 +46,7 @@ struct Layout {
   ParallelConfig parallel;
   bool shares_batch = false;  // the batch is of all ranks together
   bool tunes = false;
+  bool recomputes_mlp_act = false;
   BesideTransport beside = BesideTransport::kCopyEngines;
 };
 
@@ -113,7 +114,7 @@ Layout layout_of(const std::string& full_name) {
     if (has_prefix) name.erase(0, prefix.size());
     return has_prefix;
   };
-  Layout l{.tunes = take_prefix("tune:")};
+  Layout l{.tunes = take_prefix("tune:"), .recomputes_mlp_act = take_prefix("mlp_act:")};
   if (take_prefix("nccl:")) l.beside = BesideTransport::kNccl;
   ParallelConfig& p = l.parallel;
   p.cp_comm_overlap = !take_prefix("inline:");
@@ -195,6 +196,10 @@ Measured measure(const GptConfig& model_config, int64_t batch, const Layout& lay
   train.micro_batch_size = batch;
   const int64_t replicas = layout.shares_batch ? 1 : layout.num_ranks;
   train.global_batch_size = batch * layout.num_microbatches * replicas;
+  if (layout.recomputes_mlp_act) {
+    train.recompute_granularity = "selective";
+    train.recompute_modules = {"mlp_act"};
+  }
   OptimConfig optim;
   optim.lr = 1e-4;
   optim.lr_decay_style = "constant";

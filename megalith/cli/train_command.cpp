@@ -94,7 +94,7 @@ Device device_of(const TrainCommandOptions& command, const RunConfig& config, co
   if (name.find(':') != std::string::npos)
     throw UsageError(fmt::format("--device {} is one GPU for {} ranks; --device cuda gives each its own",
                                  name, launch.num_ranks));
-  device.index = local_rank;
+  if constexpr (kHasCuda) device.index = gpu_of_rank(launch, local_rank, cuda_device_count());
   return device;
 }
 

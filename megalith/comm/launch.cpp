@@ -1,5 +1,6 @@
 #include "megalith/comm/launch.h"
 
+#include "megalith/comm/launch_variables.h"
 #include "megalith/comm/mpi_launch.h"
 #include "megalith/comm/run_ranks.h"
 #include "megalith/core/has_cuda.h"
@@ -33,6 +34,12 @@ Launch find_launch(int num_threads) {
                     "them are not possible",
                     launch.launcher, launch.num_ranks, num_threads));
   return launch;
+}
+
+int gpu_of_rank(const Launch& launch, int local_rank, int num_visible) {
+  const bool has_own =
+      launch.kind != LaunchKind::kThreads && num_visible == 1 && !text_from("CUDA_VISIBLE_DEVICES").empty();
+  return has_own ? 0 : local_rank;
 }
 
 void run_launched(const Launch& launch, std::chrono::milliseconds timeout,

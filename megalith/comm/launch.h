@@ -36,10 +36,15 @@ struct Launch {
 /// several num_threads must be 1: throws UsageError. Throws Error naming the variable for what is no number.
 Launch find_launch(int num_threads);
 
+/// Which of the `num_visible` GPUs of its process a rank takes: the one of its place on the node, or the only
+/// one where the launcher has given each process its own (CUDA_VISIBLE_DEVICES, as srun --gpus-per-task=1
+/// sets it).
+int gpu_of_rank(const Launch& launch, int local_rank, int num_visible);
+
 /// One rank and where it is.
 struct LaunchedRank {
   Communicator& host;  ///< all ranks, for CPU tensors
-  int local_rank = 0;  ///< among the ranks of this node: the GPU it takes
+  int local_rank = 0;  ///< among the ranks of this node
 };
 
 /// Runs `body` in every rank of this process and returns when all ranks of the run are done. Throws what the

@@ -174,6 +174,18 @@ TEST_F(LaunchEnvironment, TasksOfSrunWithoutPmixMeetAtTheFirstHost) {
   EXPECT_EQ(find_launch(1).kind, LaunchKind::kThreads);
 }
 
+TEST_F(LaunchEnvironment, ARankTakesTheGpuOfItsPlaceOrItsOwn) {
+  const Launch processes{.kind = LaunchKind::kSockets, .num_ranks = 4, .num_local = 4},
+      threads{.num_ranks = 4};
+  EXPECT_EQ(gpu_of_rank(processes, 3, 4), 3);
+  EXPECT_EQ(gpu_of_rank(processes, 3, 1), 3) << "not there: an error, not another rank's";
+  set("CUDA_VISIBLE_DEVICES", "5");
+  EXPECT_EQ(gpu_of_rank(processes, 3, 1), 0);
+  EXPECT_EQ(gpu_of_rank(threads, 3, 1), 3);
+  set("CUDA_VISIBLE_DEVICES", "0,1,2,3");
+  EXPECT_EQ(gpu_of_rank(processes, 3, 4), 3);
+}
+
 TEST_F(LaunchEnvironment, ContradictionsAreNamed) {
   set("RANK", "1");
   EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("RANK is set, WORLD_SIZE is not")));
