@@ -2,6 +2,7 @@
 // defines: Var, Node, Saved, RecomputePolicy, Tape
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -38,6 +39,8 @@ class Node {
 
   /// A mark on the tape has no outputs: its backward_input runs whenever the backward passes it.
   virtual bool is_mark() const { return false; }
+  /// The mark of Tape::give_way(): the backward may stop here.
+  virtual bool gives_way() const { return false; }
 
   /// Takes the gradients of its outputs from the tape and adds those of its inputs; also adds small parameter
   /// gradients (norms, biases). Called only when some output has a gradient.
@@ -100,6 +103,8 @@ class Tape {
     bool is_recording = true;
     RecomputePolicy recompute = {};
     std::shared_ptr<SegmentOffload> offload = {};  ///< of this tape alone (offload.h); null: nothing leaves
+    /// Called by the forward at every give_way(); empty: nothing gives way, neither forward nor backward.
+    std::function<void()> at_give_way = {};
   };
   Tape(Exec& exec, Options options) : exec_(&exec), options_(std::move(options)) {}
   explicit Tape(Exec& exec) : Tape(exec, Options{}) {}
@@ -129,9 +134,20 @@ class Tape {
   }
   Var output(Tensor data, Node& producer) { return new_value(std::move(data), &producer); }
 
+  /// A place between the begin and the end of a transfer, where another tape's work has time: the forward
+  /// calls at_give_way() here, and advance() stops here, when the gradient's transfer has begun.
+  void give_way();
+
   /// Gradient of `root` is `d_root`; runs every node in reverse. With a queue, weight gradients wait there
   /// for drain(); they come out in the same order and so to the same bits.
   void backward(const Var& root, Tensor d_root, WgradQueue* deferred = nullptr);
+
+  /// The same in parts. begin_backward() runs nothing; advance() runs nodes until one gives way, and is false
+  /// when all are done. In between the forward or backward of another tape may run, on the same thread.
+  /// `deferred` must live until the end.
+  void begin_backward(const Var& root, Tensor d_root, WgradQueue* deferred = nullptr);
+  bool advance();
+
   /// Of a leaf, after backward(); undefined when none arrived.
   Tensor gradient(const Var& leaf) const;
 
@@ -148,6 +164,7 @@ class Tape {
     Tensor gradient;
   };
   Var new_value(Tensor data, Node* producer);
+  void run_backward(std::unique_ptr<Node> node);
 
   Exec* exec_;
   Options options_;

@@ -36,8 +36,10 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
     splits_products_ = config.tp_comm_overlap && (is_of_cpus || peers != nullptr);
     if (config.tp_comm_fused_norm) tp_peers_ = peers;
   }
-  if (config.moe_shared_expert_overlap)
+  if (config.moe_shared_expert_overlap || config.overlap_moe_expert_parallel_comm)
     ep_beside_ = split_along(world, layout, {Axis::kEp}, "ep beside", CommOrder::kBeside);
+  if (config.overlap_moe_expert_parallel_comm)
+    ep_gradients_beside_ = split_along(world, layout, {Axis::kEp}, "ep gradients beside", CommOrder::kBeside);
   dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, "dp-cp");
   const CommOrder ring_order = config.cp_comm_overlap ? CommOrder::kBeside : CommOrder::kInline;
   if (config.cp_comm_type == "p2p") {

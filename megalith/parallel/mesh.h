@@ -45,8 +45,13 @@ class Mesh {
   /// Ranks with the same dense weights: dp x cp, over which their gradients are summed.
   Communicator& dp_cp() const { return *dp_cp_; }
   /// The ranks of the ep axis, for rows that travel to their experts and back: beside compute with
-  /// moe_shared_expert_overlap.
+  /// moe_shared_expert_overlap and overlap_moe_expert_parallel_comm.
   Communicator& expert_exchange() const { return ep_beside_ ? *ep_beside_ : group(Axis::kEp); }
+  /// The same for their gradients; with overlap_moe_expert_parallel_comm a group of its own, so that the
+  /// forward of one microbatch and the backward of another each wait for their own rows alone.
+  Communicator& expert_gradient_exchange() const {
+    return ep_gradients_beside_ ? *ep_gradients_beside_ : expert_exchange();
+  }
   /// Ranks with the same expert weights.
   Communicator& edp() const { return group(Axis::kEdp); }
   /// The first and the last pipeline stage, which share tied embeddings; null elsewhere.
@@ -65,7 +70,7 @@ class Mesh {
   std::unique_ptr<Communicator> tp_beside_;
   bool splits_products_ = false;
   std::shared_ptr<PeerAccess> tp_peers_;
-  std::unique_ptr<Communicator> ep_beside_;
+  std::unique_ptr<Communicator> ep_beside_, ep_gradients_beside_;
   std::unique_ptr<Communicator> cp_inner_, cp_ring_;
   std::unique_ptr<Communicator> dp_cp_;
   std::unique_ptr<Communicator> embedding_group_;

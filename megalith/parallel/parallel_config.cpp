@@ -94,6 +94,9 @@ void declare_fields(ParallelConfig& c, FieldList& f) {
       {.help = "with optim_grads_params: weights are gathered again for the backward instead of being kept"});
   f.add("moe_shared_expert_overlap", c.moe_shared_expert_overlap,
         {.help = "the shared expert computes while tokens travel to their experts and back"});
+  f.add("overlap_moe_expert_parallel_comm", c.overlap_moe_expert_parallel_comm,
+        {.help = "with several microbatches: the forward of one runs beside the backward of another, each "
+                 "computes while the other's tokens travel to their experts and back"});
   f.add("rank_order", c.rank_order,
         {.help = "axes from the fastest to the slowest varying with the rank",
          .aliases = {{"order", std::nullopt}}});
@@ -122,10 +125,26 @@ void validate_context(const ParallelConfig& c) {
                     c.cp_comm_type));
 }
 
+void validate_expert_overlap(const ParallelConfig& c) {
+  if (!c.overlap_moe_expert_parallel_comm) return;
+  const auto require = [](bool holds, const std::string& needed) {
+    if (!holds) throw UsageError(fmt::format("overlap_moe_expert_parallel_comm needs {}", needed));
+  };
+  require(c.expert_model_parallel_size > 1,
+          "expert_model_parallel_size > 1: on one rank nothing travels to experts");
+  require(!c.moe_shared_expert_overlap,
+          "moe_shared_expert_overlap false: tokens travel beside the other microbatch already");
+  require(c.pipeline_model_parallel_size == 1 || pairs_passes(parse_schedule_kind(c.pipeline_schedule)),
+          fmt::format("a pipeline_schedule whose forwards and backwards make pairs, 1f1b, interleaved or "
+                      "dualpipev; it is {}",
+                      c.pipeline_schedule));
+}
+
 }  // namespace
 
 void validate(const ParallelConfig& c) {
   validate_context(c);
+  validate_expert_overlap(c);
   if (c.sequence_parallel && c.tensor_model_parallel_size == 1)
     throw UsageError("sequence_parallel needs tensor_model_parallel_size > 1");
   if (c.tp_comm_fused_norm && !(c.tp_comm_overlap && c.sequence_parallel))

@@ -35,6 +35,7 @@ struct ParallelConfig {
   int64_t ddp_bucket_size = 0;  ///< 0: a unit at a time; Megatron's default is max(40e6, 1e6 ranks)
   bool reshard_after_forward = true;
   bool moe_shared_expert_overlap = false;
+  bool overlap_moe_expert_parallel_comm = false;
   std::string rank_order = "tp-cp-ep-dp-pp";
 
   /// "tp2 pp2", or "single" where every size is 1.

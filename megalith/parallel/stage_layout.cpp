@@ -9,7 +9,8 @@ ScheduleOptions schedule_options(const ParallelConfig& config, int64_t num_micro
   return {.kind = parse_schedule_kind(config.pipeline_schedule),
           .num_ranks = narrow<int>(config.pipeline_model_parallel_size),
           .num_microbatches = narrow<int>(num_microbatches),
-          .num_chunks = narrow<int>(config.virtual_pipeline_model_parallel_size)};
+          .num_chunks = narrow<int>(config.virtual_pipeline_model_parallel_size),
+          .makes_pairs = config.overlap_moe_expert_parallel_comm};
 }
 
 std::vector<StageLayers> stages_of_rank(const Mesh& mesh, int64_t num_layers) {

@@ -26,8 +26,11 @@ void PipelinePass::run(const Action& action) {
   };
   switch (action.kind) {
     case ActionKind::kForward:
-      return forward(action.microbatch, action.chunk);
+      if (!action.is_paired) return forward(action.microbatch, action.chunk);
+      paired_ = action;
+      return;
     case ActionKind::kBackward:
+      if (paired_) return forward_beside_backward(*std::exchange(paired_, std::nullopt), action);
       return backward(action.microbatch, action.chunk, false);
     case ActionKind::kBackwardInput:
       return backward(action.microbatch, action.chunk, true);
@@ -75,6 +78,10 @@ std::unique_ptr<Tape> PipelinePass::make_tape(int chunk) {
   if (options_.host_copies != nullptr)
     options.offload = std::make_shared<SegmentOffload>(*options_.host_copies, options_.offload,
                                                        model_->num_layers(chunk), *exec_);
+  if (mesh_->config().overlap_moe_expert_parallel_comm)
+    options.at_give_way = [this] {
+      if (beside_ != nullptr) beside_->advance();
+    };
   return std::make_unique<Tape>(*exec_, std::move(options));
 }
 
@@ -100,9 +107,7 @@ void PipelinePass::forward(int microbatch, int chunk) {
   }
 }
 
-void PipelinePass::backward(int microbatch, int chunk, bool defers_weights) {
-  if (options_.graphs != nullptr) return;
-  const OwnerScope scope(exec_->ledger(), "activations");
+PipelinePass::Flight& PipelinePass::begin_backward(int microbatch, int chunk, bool defers_weights) {
   const int stage = stage_of(chunk);
   Flight& flight = flights_.at({microbatch, stage});
   Tensor gradient;
@@ -112,11 +117,38 @@ void PipelinePass::backward(int microbatch, int chunk, bool defers_weights) {
     gradient = gradients_.at({microbatch, stage});
     gradients_.erase({microbatch, stage});
   }
-  flight.tape->backward(flight.output, std::move(gradient), defers_weights ? &flight.deferred : nullptr);
+  flight.tape->begin_backward(flight.output, std::move(gradient),
+                              defers_weights ? &flight.deferred : nullptr);
+  return flight;
+}
+
+void PipelinePass::end_backward(int microbatch, int chunk, bool defers_weights) {
+  const int stage = stage_of(chunk);
+  Flight& flight = flights_.at({microbatch, stage});
+  while (flight.tape->advance()) {
+  }
   if (stage > 0) gradients_[{microbatch, stage - 1}] = flight.tape->gradient(flight.input);
   flight.tape.reset();
   flight.input = {};
   if (!defers_weights) flights_.erase({microbatch, stage});
+}
+
+void PipelinePass::backward(int microbatch, int chunk, bool defers_weights) {
+  if (options_.graphs != nullptr) return;
+  const OwnerScope scope(exec_->ledger(), "activations");
+  begin_backward(microbatch, chunk, defers_weights);
+  end_backward(microbatch, chunk, defers_weights);
+}
+
+void PipelinePass::forward_beside_backward(const Action& forward_action, const Action& backward_action) {
+  const OwnerScope scope(exec_->ledger(), "activations");
+  Flight& flight = begin_backward(backward_action.microbatch, backward_action.chunk, false);
+  // The backward comes to its first transfer, beside which the forward begins.
+  flight.tape->advance();
+  beside_ = flight.tape.get();
+  forward(forward_action.microbatch, forward_action.chunk);
+  beside_ = nullptr;
+  end_backward(backward_action.microbatch, backward_action.chunk, false);
 }
 
 double PipelinePass::loss() const {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,11 @@ struct PassOptions {
 
 /// Forward and backward of all microbatches of one step on one rank, as the pipeline's schedule says. Without
 /// a pipeline the schedule is: forward and backward, one microbatch after another.
+///
+/// A pair of a forward and a backward (overlap_moe_expert_parallel_comm) runs on this one thread: wherever
+/// tokens of the one have begun to travel, the other goes on until its tokens travel. Who waits when is the
+/// schedule's and the model's alone, never the data's or the clock's: ranks that share layers run equal
+/// actions on equal models, and so make their collective calls in one order on each group, as without pairs.
 class PipelinePass {
  public:
   /// Fills the next microbatch; throws Error when the data ends.
@@ -56,6 +62,9 @@ class PipelinePass {
   std::unique_ptr<Tape> make_tape(int chunk);
   void forward(int microbatch, int chunk);
   void backward(int microbatch, int chunk, bool defers_weights);
+  Flight& begin_backward(int microbatch, int chunk, bool defers_weights);
+  void end_backward(int microbatch, int chunk, bool defers_weights);
+  void forward_beside_backward(const Action& forward_action, const Action& backward_action);
   int stage_of(int chunk) const { return schedule_->stage_of(mesh_->pp().rank(), chunk); }
   bool is_last(int stage) const { return stage + 1 == schedule_->num_stages(); }
 
@@ -71,6 +80,8 @@ class PipelinePass {
   std::map<Key, Tensor> activations_;  // the input of a stage, before its forward
   std::map<Key, Tensor> gradients_;    // of the output of a stage, before its backward
   std::vector<Tensor> losses_;         // [1] each, of the last stage
+  std::optional<Action> paired_;       // the forward of a pair, until its backward comes
+  Tape* beside_ = nullptr;             // whose backward goes on where the forward gives way
 };
 
 }  // namespace megalith

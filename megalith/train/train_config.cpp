@@ -124,6 +124,29 @@ void check_cuda_graph(const RunConfig& config, int num_ranks) {
   require(config.train.cpu_offloading_num_layers == 0, "cpu_offloading_num_layers 0");
 }
 
+// Beyond what validate() of the parallel section says.
+void check_expert_overlap(const RunConfig& config, const MeshShape& shape) {
+  if (!config.parallel.overlap_moe_expert_parallel_comm) return;
+  const auto require = [&](bool holds, const std::string& needed) {
+    if (!holds) throw UsageError(fmt::format("overlap_moe_expert_parallel_comm needs {}", needed));
+  };
+  const TrainConfig& train = config.train;
+  require(config.model.moe.has_experts(), "num_experts > 0");
+  require(config.model.moe.token_dispatcher_type == "alltoall",
+          fmt::format("moe_token_dispatcher_type alltoall, not {}: only there tokens travel beside compute",
+                      config.model.moe.token_dispatcher_type));
+  require(train.recompute_granularity != "full",
+          "recompute_granularity none or selective: a layer that is computed again as a whole cannot stop "
+          "where its tokens travel");
+  require(train.cpu_offloading_num_layers == 0,
+          "cpu_offloading_num_layers 0: what a layer saves could not be told from what the other microbatch "
+          "allocates in between");
+  require(train.num_microbatches(shape.dp) > 1,
+          fmt::format("two or more microbatches in a step; global_batch_size {} makes one of "
+                      "micro_batch_size {} on {} data-parallel ranks",
+                      train.batch_size(), train.micro_batch_size, shape.dp));
+}
+
 void check_offloading(const RunConfig& config) {
   const int64_t count = config.train.cpu_offloading_num_layers;
   if (count > 0 && count >= config.model.num_layers)
@@ -145,6 +168,7 @@ void check_layout(const RunConfig& config, int num_ranks) {
     throw UsageError(
         fmt::format("global_batch_size {} is not a multiple of micro_batch_size {} x {} data-parallel ranks",
                     train.batch_size(), train.micro_batch_size, shape.dp));
+  check_expert_overlap(config, shape);
   const int64_t tp = shape.tp;
   if (config.data.seq_length % (2 * shape.cp) != 0 && shape.cp > 1)
     throw UsageError(fmt::format("seq_length {} is not a multiple of 2 x context_parallel_size {}",

@@ -12,6 +12,7 @@
 namespace megalith {
 namespace {
 
+// Of a pair of a forward and a backward, all of it is the backward's.
 Phase phase_of(const Action& action) {
   if (!action.is_compute()) return Phase::kTransfer;
   return action.kind == ActionKind::kForward ? Phase::kForward : Phase::kBackward;

@@ -31,7 +31,7 @@ Tensor exchanged(const Tensor& x, const RowExchange& exchange, Exec& exec, const
 // The other has the gradient travel; here it must have come.
 class BeginExchangeRowsNode : public Node {
  public:
-  BeginExchangeRowsNode(ValueId x_id, Communicator& group) : x_id_(x_id), group_(&group) {}
+  BeginExchangeRowsNode(ValueId x_id, Communicator* group) : x_id_(x_id), group_(group) {}
   const char* name() const override { return "begin_exchange_rows"; }
   void backward_input(Tape& tape) override {
     group_->wait();
@@ -50,7 +50,7 @@ class EndExchangeRowsNode : public Node {
   const char* name() const override { return "end_exchange_rows"; }
   void backward_input(Tape& tape) override {
     const Tensor d_y = tape.take_gradient(output()).view({exchange_.recv_length, cols_});
-    tape.add_gradient(begun_, exchanged(d_y, exchange_.reversed(), tape.exec(), "d_exchange_rows"));
+    tape.add_gradient(begun_, exchanged(d_y, exchange_.of_gradients(), tape.exec(), "d_exchange_rows"));
   }
 
  private:
@@ -63,7 +63,7 @@ class EndExchangeRowsNode : public Node {
 
 Var begin_exchange_rows(Tape& tape, const Var& x, const RowExchange& exchange) {
   return tape.apply<BeginExchangeRowsNode>(exchanged(x.data, exchange, tape.exec(), "exchange_rows"), x.id,
-                                           *exchange.group);
+                                           exchange.of_gradients().group);
 }
 
 Var end_exchange_rows(Tape& tape, const Var& begun, const RowExchange& exchange) {

@@ -40,14 +40,16 @@ Var MoeLayer::forward(Tape& tape, const ForwardContext& context, const Var& x) c
     choice.has_dropped = true;
     if (options_.pads_to_capacity) choice.rows_per_expert = capacity;
   }
-  // Tokens travel while the shared expert computes: to their experts beside its first product, back beside
-  // its second.
+  // Tokens travel while another microbatch has its turn and the shared expert computes: to their experts
+  // beside its first product, back beside its second.
   DispatchedTokens sent = dispatcher_.begin_dispatch(tape, x, choice);
+  tape.give_way();
   std::optional<Mlp::Expanded> expanded;
   if (shared_expert_) expanded = shared_expert_->expand(tape, x);
   sent = dispatcher_.end_dispatch(tape, std::move(sent));
   const Var processed = experts_.forward(tape, sent.x, sent.probs, sent.offsets);
   const Var begun = dispatcher_.begin_combine(tape, processed, sent.plan);
+  tape.give_way();
   Var shared;
   if (shared_expert_) shared = shared_expert_->contract(tape, *expanded);
   const Var combined = dispatcher_.end_combine(tape, begun, sent.plan);

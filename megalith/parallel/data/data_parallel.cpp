@@ -55,26 +55,36 @@ void DataParallel::need(const UnitUse& use, int next, Exec& exec) {
   for (const ParameterUnit* unit : other.units) weights_.fetch(*unit, exec);
 }
 
-void DataParallel::release(const UnitUse& use) {
-  for (const ParameterUnit* unit : use.units) weights_.release(*unit);
+void DataParallel::begin_computing(const UnitUse& use) {
+  for (const ParameterUnit* unit : use.units) ++progress_[static_cast<size_t>(unit->index)].num_computing;
+}
+
+void DataParallel::end_computing(const UnitUse& use, Weights weights) {
+  for (const ParameterUnit* unit : use.units) {
+    const int others = --progress_[static_cast<size_t>(unit->index)].num_computing;
+    if (others == 0 && weights == Weights::kRelease) weights_.release(*unit);
+  }
 }
 
 void DataParallel::before_forward(const UnitUse& use, Exec& exec) {
   need(use, use.index + 1, exec);
+  begin_computing(use);
 }
 
 void DataParallel::after_forward(const UnitUse& use, Exec&) {
   // The backward of the head follows its forward at once.
-  if (config_->reshard_after_forward && !use.writes_gradients_in_forward) release(use);
+  const bool releases = config_->reshard_after_forward && !use.writes_gradients_in_forward;
+  end_computing(use, releases ? Weights::kRelease : Weights::kKeep);
 }
 
 void DataParallel::before_backward(const UnitUse& use, Exec& exec) {
   if (use.reads_weights_in_backward) need(use, use.index - 1, exec);
+  begin_computing(use);
   for (const ParameterUnit* unit : use.units) ++progress_[static_cast<size_t>(unit->index)].num_open;
 }
 
 void DataParallel::after_backward(const UnitUse& use, Exec&) {
-  release(use);
+  end_computing(use, Weights::kRelease);
 }
 
 void DataParallel::before_gradients(const UnitUse& use, Exec& exec) {

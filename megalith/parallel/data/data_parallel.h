@@ -37,12 +37,17 @@ class DataParallel : public UnitHooks {
 
  private:
   struct Progress {
-    int64_t num_done = 0;  // uses whose gradients are written, over all microbatches
-    int num_open = 0;      // uses whose gradients are being written
+    int64_t num_done = 0;   // uses whose gradients are written, over all microbatches
+    int num_open = 0;       // uses whose gradients are being written
+    int num_computing = 0;  // forwards and backwards that read the weights now
     bool is_reduced = false;
   };
   void need(const UnitUse& use, int next, Exec& exec);
-  void release(const UnitUse& use);
+  /// The forward of one microbatch and the backward of another may read a unit at the same time: the last of
+  /// them releases it.
+  void begin_computing(const UnitUse& use);
+  enum class Weights { kRelease, kKeep };
+  void end_computing(const UnitUse& use, Weights weights);
   void reduce_last(const ParameterUnit& unit, Exec& exec);
   /// Sums in which other pipeline stages take part wait for the end of the step: a stage that is done early
   /// would keep the others from getting there. Sharded gradients meet those stages as shares, at the end.

@@ -78,6 +78,7 @@ void TokenDispatcher::exchange(Tape& tape, const Var& x, const Choice& choice,
   };
   RowExchange& way = plan.exchange;
   way.group = &mesh_->expert_exchange();
+  way.backward_group = &mesh_->expert_gradient_exchange();
   for (int64_t rank = 0; rank < num_ranks; ++rank) {
     way.send_rows.push_back(count_of(etp().rank(), ep().rank(), rank));
     way.recv_rows.push_back(count_of(etp().rank(), rank, ep().rank()));

@@ -52,7 +52,9 @@ class TokenDispatcher {
  public:
   TokenDispatcher(DispatcherKind kind, int64_t num_experts, const Mesh& mesh)
       : kind_(kind), num_experts_(num_experts), shard_(expert_shard(num_experts, mesh)), mesh_(&mesh) {
-    if (kind == DispatcherKind::kAllToAll && etp().size() == 1 && !mesh.config().moe_shared_expert_overlap)
+    const bool travels_beside =
+        mesh.config().moe_shared_expert_overlap || mesh.config().overlap_moe_expert_parallel_comm;
+    if (kind == DispatcherKind::kAllToAll && etp().size() == 1 && !travels_beside)
       peers_ = make_peer_access(ep());
   }
 
@@ -72,9 +74,9 @@ class TokenDispatcher {
     return end_combine(tape, begin_combine(tape, y, plan), plan);
   }
 
-  /// The same in two calls, between which the rows may be under way: with moe_shared_expert_overlap and
-  /// kAllToAll beside the functions called in between, else in the first call. The plan is whole, the rows
-  /// are not to be touched before the second.
+  /// The same in two calls, between which the rows may be under way: with kAllToAll and one of the options
+  /// that ask for it (Mesh::expert_exchange) beside the functions called in between, else in the first call.
+  /// The plan is whole, the rows are not to be touched before the second.
   DispatchedTokens begin_dispatch(Tape& tape, const Var& x, const Choice& choice) const;
   DispatchedTokens end_dispatch(Tape& tape, DispatchedTokens begun) const;
   Var begin_combine(Tape& tape, const Var& y, const DispatchPlan& plan) const;

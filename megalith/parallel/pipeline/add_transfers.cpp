@@ -32,23 +32,32 @@ class Inserter {
 
   std::vector<Action> with_transfers(int rank) {
     std::vector<Action> actions;
-    for (const Action& action : schedule_.ranks[rank]) {
-      if (const int from = producer(rank, action); from >= 0) {
-        const int stage = schedule_.stage_of(rank, action.chunk);
-        receive_until({action.kind == ActionKind::kForward, action.microbatch, from, stage}, actions);
-      }
-      actions.push_back(action);
-      if (const int to = consumer(rank, action); to >= 0)
-        actions.push_back({.kind = action.kind == ActionKind::kForward ? ActionKind::kSendForward
-                                                                       : ActionKind::kSendBackward,
-                           .microbatch = action.microbatch,
-                           .chunk = action.chunk,
-                           .peer_stage = to});
+    const std::vector<Action>& computations = schedule_.ranks[rank];
+    for (size_t begin = 0, end = 0; begin < computations.size(); begin = end) {
+      end = begin + (computations[begin].is_paired ? 2 : 1);
+      for (size_t i = begin; i < end; ++i) receive_for(rank, computations[i], actions);
+      for (size_t i = begin; i < end; ++i) actions.push_back(computations[i]);
+      for (size_t i = begin; i < end; ++i) send_from(rank, computations[i], actions);
     }
     return actions;
   }
 
  private:
+  void receive_for(int rank, const Action& action, std::vector<Action>& actions) {
+    const int from = producer(rank, action);
+    if (from < 0) return;
+    const int stage = schedule_.stage_of(rank, action.chunk);
+    receive_until({action.kind == ActionKind::kForward, action.microbatch, from, stage}, actions);
+  }
+  void send_from(int rank, const Action& action, std::vector<Action>& actions) const {
+    const int to = consumer(rank, action);
+    if (to < 0) return;
+    const bool is_forward = action.kind == ActionKind::kForward;
+    actions.push_back({.kind = is_forward ? ActionKind::kSendForward : ActionKind::kSendBackward,
+                       .microbatch = action.microbatch,
+                       .chunk = action.chunk,
+                       .peer_stage = to});
+  }
   // The stage on another rank that the action takes from or gives to, else -1.
   int producer(int rank, const Action& action) const {
     const int stage = schedule_.stage_of(rank, action.chunk);

@@ -18,16 +18,17 @@ struct KindInfo {
   int max_chunks;
   Placement placement;
   std::vector<Action> (*order)(const RankPlace& place);
+  bool pairs_passes = false;
 };
 
 constexpr int kManyChunks = 1 << 16;
 constexpr std::array<KindInfo, 6> kKinds = {{
     {ScheduleKind::kGPipe, "gpipe", 1, 1, Placement::kLoop, gpipe_order},
-    {ScheduleKind::k1F1B, "1f1b", 1, 1, Placement::kLoop, one_f_one_b_order},
-    {ScheduleKind::kInterleaved, "interleaved", 2, kManyChunks, Placement::kLoop, interleaved_order},
+    {ScheduleKind::k1F1B, "1f1b", 1, 1, Placement::kLoop, one_f_one_b_order, true},
+    {ScheduleKind::kInterleaved, "interleaved", 2, kManyChunks, Placement::kLoop, interleaved_order, true},
     {ScheduleKind::kZbH1, "zb-h1", 1, 1, Placement::kLoop, zb_h1_order},
     {ScheduleKind::kZbV, "zb-v", 2, 2, Placement::kVee, zb_v_order},
-    {ScheduleKind::kDualPipeV, "dualpipev", 2, 2, Placement::kVee, dualpipe_v_order},
+    {ScheduleKind::kDualPipeV, "dualpipev", 2, 2, Placement::kVee, dualpipe_v_order, true},
 }};
 
 const KindInfo& info_of(ScheduleKind kind) {
@@ -68,6 +69,10 @@ std::string name_of(ScheduleKind kind) {
   return info_of(kind).name;
 }
 
+bool pairs_passes(ScheduleKind kind) {
+  return info_of(kind).pairs_passes;
+}
+
 Schedule make_schedule(const ScheduleOptions& options) {
   const KindInfo& info = info_of(options.kind);
   if (options.num_ranks < 1 || options.num_microbatches < 1)
@@ -86,6 +91,8 @@ Schedule make_schedule(const ScheduleOptions& options) {
   else if (options.microbatch_group_size != 0)
     throw UsageError(
         fmt::format("microbatch groups belong to the interleaved schedule, not to {}", info.name));
+  if (options.makes_pairs && !info.pairs_passes)
+    throw UsageError(fmt::format("the schedule {} has no pairs of a forward and a backward", info.name));
 
   Schedule schedule{.num_ranks = options.num_ranks,
                     .num_chunks = num_chunks,
@@ -97,7 +104,8 @@ Schedule make_schedule(const ScheduleOptions& options) {
                                          .num_ranks = options.num_ranks,
                                          .num_microbatches = options.num_microbatches,
                                          .num_chunks = num_chunks,
-                                         .group_size = group_size}));
+                                         .group_size = group_size,
+                                         .makes_pairs = options.makes_pairs}));
   add_transfers(schedule);
   return schedule;
 }

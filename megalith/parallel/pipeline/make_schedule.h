@@ -1,5 +1,6 @@
 #pragma once
-// defines: ScheduleKind, schedule_names, parse_schedule_kind, name_of, ScheduleOptions, make_schedule
+// defines: ScheduleKind, schedule_names, parse_schedule_kind, name_of, pairs_passes, ScheduleOptions,
+//          make_schedule
 
 #include <string>
 #include <string_view>
@@ -35,6 +36,8 @@ std::vector<std::string> schedule_names();
 /// Throws UsageError naming the known ones.
 ScheduleKind parse_schedule_kind(std::string_view name);
 std::string name_of(ScheduleKind kind);
+/// Whether the schedule can run a forward together with a backward that does not depend on it.
+bool pairs_passes(ScheduleKind kind);
 
 struct ScheduleOptions {
   ScheduleKind kind = ScheduleKind::k1F1B;
@@ -46,6 +49,10 @@ struct ScheduleOptions {
   /// Interleaved: how many microbatches go through one chunk before the next; 0: num_ranks. Megatron's
   /// microbatch_group_size_per_virtual_pipeline_stage, in [num_ranks, num_microbatches].
   int microbatch_group_size = 0;
+  /// Forwards and backwards that follow each other become pairs (Action::is_paired). A pair ends as a whole,
+  /// so that what 1F1B and the interleaved schedule pass on arrives one pair later: rank r begins with
+  /// 2(p-r-1) + (v-1) G + 1 forwards, where G is p for 1F1B with v = 1, and holds one chunk more.
+  bool makes_pairs = false;
 };
 
 /// Throws UsageError where the numbers do not fit the kind.

@@ -11,6 +11,14 @@ void RankOrder::add(ActionKind kind, int chunk, int microbatch) {
     actions_.push_back({.kind = kind, .microbatch = microbatch, .chunk = chunk});
 }
 
+void RankOrder::pair_up() {
+  if (actions_.size() < 2) return;
+  Action& first = actions_[actions_.size() - 2];
+  const Action& second = actions_.back();
+  first.is_paired = first.kind == ActionKind::kForward && second.kind == ActionKind::kBackward &&
+                    first.microbatch != second.microbatch;
+}
+
 void RankOrder::backward_input(int chunk) {
   weights_left_.push_back({chunk, num_backward_[chunk]});
   add(ActionKind::kBackwardInput, chunk, num_backward_[chunk]++);
@@ -44,6 +52,7 @@ std::vector<Action> gpipe_order(const RankPlace& place) {
 }
 
 std::vector<Action> one_f_one_b_order(const RankPlace& place) {
+  if (place.makes_pairs) return interleaved_order(place);  // of one chunk
   RankOrder order(place.num_microbatches);
   const int warmup = std::min(place.num_ranks - place.rank - 1, place.num_microbatches);
   for (int i = 0; i < warmup; ++i) order.forward(0);
@@ -74,13 +83,14 @@ std::vector<Action> interleaved_order(const RankPlace& place) {
   const auto backward = [&](size_t i) {
     order.add(ActionKind::kBackward, place.num_chunks - 1 - visits[i].chunk, visits[i].microbatch);
   };
-  const size_t warmup = std::min(
-      static_cast<size_t>(2 * (place.num_ranks - place.rank - 1) + (place.num_chunks - 1) * place.group_size),
-      visits.size());
+  const int first_forwards = 2 * (place.num_ranks - place.rank - 1) +
+                             (place.num_chunks - 1) * place.group_size + (place.makes_pairs ? 1 : 0);
+  const size_t warmup = std::min(static_cast<size_t>(first_forwards), visits.size());
   for (size_t i = 0; i < warmup; ++i) forward(i);
   for (size_t i = warmup; i < visits.size(); ++i) {
     forward(i);
     backward(i - warmup);
+    if (place.makes_pairs) order.pair_up();
   }
   for (size_t i = visits.size() - warmup; i < visits.size(); ++i) backward(i);
   return order.take();

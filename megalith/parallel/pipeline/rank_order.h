@@ -20,6 +20,8 @@ class RankOrder {
 
   void forward(int chunk) { add(ActionKind::kForward, chunk, num_forward_[chunk]++); }
   void backward(int chunk) { add(ActionKind::kBackward, chunk, num_backward_[chunk]++); }
+  /// The two last actions, a forward and a backward, make a pair; none where one of them was left out.
+  void pair_up();
   /// Leaves the weight gradients for later.
   void backward_input(int chunk);
   /// The oldest weight gradients that are left, of any chunk.
@@ -45,6 +47,7 @@ struct RankPlace {
   int num_microbatches = 1;
   int num_chunks = 1;
   int group_size = 1;
+  bool makes_pairs = false;
 };
 
 std::vector<Action> gpipe_order(const RankPlace& place);

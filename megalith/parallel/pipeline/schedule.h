@@ -27,6 +27,9 @@ struct Action {
   int microbatch = 0;
   int chunk = 0;        ///< of this rank, [0, num_chunks)
   int peer_stage = -1;  ///< whom to send to or receive from; -1 for computation
+  /// Of a forward: it runs together with the backward that follows it at once, of another microbatch. What
+  /// both need stands before the two, what they send behind them.
+  bool is_paired = false;
 
   bool is_send() const { return kind == ActionKind::kSendForward || kind == ActionKind::kSendBackward; }
   bool is_recv() const { return kind == ActionKind::kRecvForward || kind == ActionKind::kRecvBackward; }

@@ -135,12 +135,13 @@ class Simulation {
     double time = 0;
     switch (action.kind) {
       case ActionKind::kForward: {
+        if (action.is_paired) check_pair(rank, action);
         MG_CHECK(!own.has_forward, "{}: it was done before", where(rank));
         MG_CHECK(own.has_input || stage == 0, "{}: its input is not there", where(rank));
         own.has_forward = true;
         pass_on(rank, stage + 1, action.microbatch, &StageState::has_input);
         timeline_.peak_in_flight[rank] = std::max(timeline_.peak_in_flight[rank], ++in_flight_[rank]);
-        time = costs_.forward;
+        time = costs_.forward - (action.is_paired ? costs_.saved_by_pair : 0);
         break;
       }
       case ActionKind::kBackwardWeight:
@@ -167,6 +168,14 @@ class Simulation {
     }
     now_[rank] += time * share;
     timeline_.busy[rank] += time * share;
+  }
+
+  void check_pair(int rank, const Action& forward) const {
+    const size_t second = next_[rank] + 1;
+    const std::vector<Action>& order = schedule_.ranks[rank];
+    MG_CHECK(second < order.size() && order[second].kind == ActionKind::kBackward &&
+                 order[second].microbatch != forward.microbatch,
+             "{}: no backward of another microbatch follows, to make a pair", where(rank));
   }
 
   // A neighbouring stage on the same rank has it at once.

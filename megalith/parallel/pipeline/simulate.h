@@ -12,7 +12,8 @@ struct ActionCosts {
   double forward = 1;
   double backward_input = 1;
   double backward_weight = 1;
-  double transfer = 0;  ///< from a send to the end of its receive
+  double transfer = 0;       ///< from a send to the end of its receive
+  double saved_by_pair = 0;  ///< what a paired forward takes less
   /// Work of each stage relative to an even split (mean 1); empty: an even split.
   std::vector<double> stage_work;
 };
@@ -38,6 +39,7 @@ struct Timeline {
 /// action where
 ///  - an action is out of range, done twice, or its input is not there (forward before backward before
 ///    weight gradients; outputs and gradients pass between stages of a rank or through a message),
+///  - a paired forward is not followed by the backward of another microbatch,
 ///  - a receive does not match the next message of its peer, or no rank can go on,
 ///  - something is missing at the end: a computation, or the receive of a message.
 Timeline simulate(const Schedule& schedule, const ActionCosts& costs);

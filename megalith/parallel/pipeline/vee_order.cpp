@@ -67,17 +67,19 @@ std::vector<Action> dualpipe_v_order(const RankPlace& place) {
     order.backward_weight();
     order.forward(1);
   });
-  // Pairs of a forward and a backward that do not depend on one another.
+  // A forward and a backward that do not depend on one another.
+  const auto forward_and_backward = [&](int forward_chunk, int backward_chunk) {
+    order.forward(forward_chunk);
+    order.backward(backward_chunk);
+    if (place.makes_pairs) order.pair_up();
+  };
   repeat(num_microbatches - 2 * place.num_ranks + through, [&] {
-    order.forward(0);
-    order.backward(1);
-    order.forward(1);
-    order.backward(0);
+    forward_and_backward(0, 1);
+    forward_and_backward(1, 0);
   });
   repeat(after, [&] {
     order.backward(1);
-    order.forward(1);
-    order.backward(0);
+    forward_and_backward(1, 0);
   });
   // Of the 2 * through backwards here the second half leaves its weights for the gaps that come.
   for (int i = 0; i < 2 * through; ++i) {
