@@ -8,13 +8,14 @@
 //     bench_train_ranks MODEL BATCH LAYOUT...
 //
 // BATCH sequences of a microbatch on each GPU; tp, cp, pp: of all together. A layout of N GPUs is one of:
-// one, epN (experts shared), ep_zero1_N, ddpN, ddp_lateN (gradients after the backward), ddp_bf16_N (bf16
-// sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN (all-to-all), ringN (context-parallel
-// ranks that pass keys and values round), ppN_SCHEDULE_MICROBATCHES. "nccl:" before a name leaves the copy
-// engines aside; "inline:" before ringN lets nothing travel beside attention; "whole:" before tpN leaves
-// products whole, "fused:" norms in one kernel with their communication; "mlp_act:" makes the activations of
-// the MLP again in the backward; "tune:" times the step, then other algorithms for its matrix products (half
-// a minute for ten), then the step again, and writes gemm_table_MODEL_LAYOUT.txt for MEGALITH_GEMM_TABLE.
+// one, epN or epN_MICROBATCHES (experts shared), ep_zero1_N, ddpN, ddp_lateN (gradients after the backward),
+// ddp_bf16_N (bf16 sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN (all-to-all), ringN
+// (context-parallel ranks that pass keys and values round), ppN_SCHEDULE_MICROBATCHES. "nccl:" before a name
+// leaves the copy engines aside; "inline:" before ringN lets nothing travel beside attention; "whole:" before
+// tpN leaves products whole, "fused:" norms in one kernel with their communication; "paired:" before
+// epN_MICROBATCHES has tokens travel beside another microbatch; "mlp_act:" makes the activations of the MLP
+// again in the backward; "tune:" times the step, then other algorithms for its matrix products (half a minute
+// for ten), then the step again, and writes gemm_table_MODEL_LAYOUT.txt for MEGALITH_GEMM_TABLE.
 //
 // Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
 // a rank held.
@@ -120,6 +121,7 @@ Layout layout_of(const std::string& full_name) {
   p.cp_comm_overlap = !take_prefix("inline:");
   p.tp_comm_overlap = !take_prefix("whole:");
   p.tp_comm_fused_norm = take_prefix("fused:");
+  p.overlap_moe_expert_parallel_comm = take_prefix("paired:");
   l.name = name;
   const auto ends_with_count = [&](const std::string& prefix) {
     if (!name.starts_with(prefix)) return false;
@@ -143,6 +145,8 @@ Layout layout_of(const std::string& full_name) {
     p.data_parallel_sharding_strategy = "optim";
   } else if (ends_with_count("ep")) {
     p.expert_model_parallel_size = l.num_ranks;
+    if (const size_t at = name.find('_'); at != std::string::npos)
+      l.num_microbatches = number_at(name, at + 1, name);
   } else if (ends_with_count("tp")) {
     p.tensor_model_parallel_size = l.num_ranks;
     p.sequence_parallel = true;

@@ -96,6 +96,12 @@ class Estimator {
     }
     const double layers = *std::max_element(layers_of_rank.begin(), layers_of_rank.end()) *
                           static_cast<double>(num_microbatches_);
+    if (kind == LayerKind::kExperts) {
+      double all_layers = 0;
+      for (const double count : layers_of_rank) all_layers += count;
+      expert_transfers_ = {.forward = traffic.forward_seconds * all_layers / shape_.pp,
+                           .backward_input = traffic.backward_seconds * all_layers / shape_.pp};
+    }
     const double seconds = layers * (traffic.forward_seconds + traffic.backward_seconds);
     const double hidden = layers * (traffic.hidden_forward_seconds + traffic.hidden_backward_seconds);
     result.traffic.push_back({.axis = name,
@@ -107,7 +113,7 @@ class Estimator {
 
   void run_pipeline(LayoutEstimate& result) {
     std::vector<double> work;
-    StageTime mean;
+    StageTime mean, mean_alone;
     const auto ranks = static_cast<double>(shape_.pp), microbatches = static_cast<double>(num_microbatches_);
     std::vector<double> computing(static_cast<size_t>(shape_.pp));
     stage_extra_.resize(pipeline_.stages.size());
@@ -121,6 +127,9 @@ class Estimator {
       mean.forward += time.forward / ranks;
       mean.backward_input += time.backward_input / ranks;
       mean.backward_weight += time.backward_weight / ranks;
+      mean_alone.forward += alone.forward / ranks;
+      mean_alone.backward_input += alone.backward_input / ranks;
+      mean_alone.backward_weight += alone.backward_weight / ranks;
     }
     const double mean_work = mean.total() * ranks / static_cast<double>(work.size());
     for (double& w : work) w /= mean_work;
@@ -128,10 +137,12 @@ class Estimator {
     ActionCosts costs{.forward = mean.forward,
                       .backward_input = mean.backward_input,
                       .backward_weight = mean.backward_weight,
+                      .saved_by_pair = saved_by_pair(mean_alone),
                       .stage_work = work};
     const Link link = group_link(layout_, {Axis::kPp}, cluster_);
     const double message = boundary_bytes();
     if (link.ranks > 1) costs.transfer = collective_seconds(Transfer::kPeer, message, link);
+    hide_expert_traffic(costs.saved_by_pair, result);
     const Timeline timeline = simulate(pipeline_.schedule, costs);
     pipeline_.peak_in_flight = timeline.peak_in_flight;
     pipeline_seconds_ = timeline.duration;
@@ -147,6 +158,24 @@ class Estimator {
                                 .seconds = messages * costs.transfer,
                                 .exposed = exposed_transfers(costs, timeline.duration)});
     }
+  }
+
+  // Of a forward beside a backward: what travels for the one hides behind what the other computes.
+  double saved_by_pair(const StageTime& computing) const {
+    if (!config_.parallel.overlap_moe_expert_parallel_comm) return 0;
+    return std::min(expert_transfers_.forward, computing.backward_input + computing.backward_weight) +
+           std::min(expert_transfers_.backward_input, computing.forward);
+  }
+
+  // As often as the rank with the fewest pairs can.
+  void hide_expert_traffic(double saved_by_pair, LayoutEstimate& result) const {
+    std::ptrdiff_t fewest = num_microbatches_ * pipeline_.schedule.num_chunks;
+    for (const std::vector<Action>& order : pipeline_.schedule.ranks)
+      fewest = std::min(fewest, std::count_if(order.begin(), order.end(),
+                                              [](const Action& action) { return action.is_paired; }));
+    for (AxisTraffic& traffic : result.traffic)
+      if (traffic.axis == "ep")
+        traffic.exposed -= saved_by_pair * static_cast<double>(fewest) / pipeline_.schedule.num_chunks;
   }
 
   double exposed_transfers(ActionCosts costs, double duration) const {
@@ -228,6 +257,7 @@ class Estimator {
   int64_t num_microbatches_ = 0;
   PipelinePlan pipeline_;
   std::vector<StageTime> stage_extra_;  // collectives, by stage
+  StageTime expert_transfers_;          // of these, dispatch and combine of one microbatch, the mean rank
   double pipeline_seconds_ = 0, backward_seconds_ = 0, microbatch_seconds_ = 0;
 };
 

@@ -6,6 +6,7 @@
 #include "megalith/base/error.h"
 #include "megalith/base/math.h"
 #include "megalith/parallel/mesh_shape.h"
+#include "megalith/parallel/pipeline/make_schedule.h"
 #include "megalith/train/layout_choices.h"
 
 namespace megalith {
@@ -33,6 +34,16 @@ ParallelConfig common_part(const ParallelConfig& recipe) {
           .reshard_after_forward = recipe.reshard_after_forward,
           .moe_shared_expert_overlap = recipe.moe_shared_expert_overlap,
           .rank_order = recipe.rank_order};
+}
+
+// What only some layouts can do.
+void overlap_experts(std::vector<ParallelConfig>& layouts, const GptConfig& model) {
+  for (ParallelConfig& layout : layouts) {
+    const bool has_pairs = layout.pipeline_model_parallel_size == 1 ||
+                           pairs_passes(parse_schedule_kind(layout.pipeline_schedule));
+    layout.overlap_moe_expert_parallel_comm =
+        layout.expert_model_parallel_size > 1 && has_pairs && model.moe.token_dispatcher_type == "alltoall";
+  }
 }
 
 // With packed documents, each ring of a size once more with as few ranks for a document as it needs, where a
@@ -72,6 +83,7 @@ void verify_layouts(const RunConfig& recipe, const Vocabulary& vocabulary, const
   std::vector<ParallelConfig> layouts =
       layout_choices(common_part(recipe.parallel), config.model, options.num_ranks);
   add_hybrid_layouts(layouts, config.data);
+  if (recipe.parallel.overlap_moe_expert_parallel_comm) overlap_experts(layouts, config.model);
   if (options.max_layouts > 0 && options.max_layouts < static_cast<int64_t>(layouts.size()))
     layouts.resize(static_cast<size_t>(options.max_layouts));
   const LayoutRunner runner(

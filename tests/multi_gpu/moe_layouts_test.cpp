@@ -104,6 +104,34 @@ std::vector<Layout> layouts() {
                   .expert_tensor_parallel_size = 1,
                   .sequence_parallel = true}),
       by_sigmoid());
+  // Tokens travel beside the other microbatch.
+  const auto paired = [](ParallelConfig parallel) {
+    parallel.overlap_moe_expert_parallel_comm = true;
+    return parallel;
+  };
+  for (const std::string sharding : {"no_shard", "optim", "optim_grads_params"})
+    add("Ep2Paired_" + sharding, 2,
+        paired({.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = sharding}), by_sigmoid());
+  add("Ep2Cp2Paired", 2, paired({.context_parallel_size = 2, .expert_model_parallel_size = 2}), by_sigmoid());
+  add("Tp2SpEp2Etp1Paired", 2,
+      paired({.tensor_model_parallel_size = 2,
+              .expert_model_parallel_size = 2,
+              .expert_tensor_parallel_size = 1,
+              .sequence_parallel = true}),
+      by_sigmoid());
+  add("Ep2Edp2Paired", 4, paired(ep(2)), by_softmax());
+  add("Tp2SpEp2Etp2Paired", 4,
+      paired({.tensor_model_parallel_size = 2,
+              .expert_model_parallel_size = 2,
+              .expert_tensor_parallel_size = 2,
+              .sequence_parallel = true}),
+      by_softmax());
+  for (const std::string schedule : {"1f1b", "interleaved", "dualpipev"})
+    add("Ep2Pp2Paired_" + schedule, 4,
+        paired({.pipeline_model_parallel_size = 2,
+                .expert_model_parallel_size = 2,
+                .pipeline_schedule = schedule}),
+        by_sigmoid());
   add("Ep2Zero1", 2, {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim"},
       by_softmax());
   add("Ep2Zero3", 2,
@@ -127,6 +155,27 @@ std::vector<Layout> layouts() {
 
 INSTANTIATE_TEST_SUITE_P(All, GpuMoeLayouts, testing::ValuesIn(layouts()),
                          [](const auto& instance) { return instance.param.name; });
+
+// Rows wide enough for the copy engines, and enough of them that who does not wait reads old ones.
+TEST(GpuMoeLayouts, PairsHaveTheBitsOfOneMicrobatchAfterAnother) {
+  MG_NEED_GPUS(2);
+  for (MoeConfig moe : {by_sigmoid(), by_softmax()}) {
+    RunConfig config = layout_config();
+    config.model.hidden_size = 512;
+    config.model.max_position_embeddings = config.data.seq_length = 512;
+    moe.ffn_hidden_size = 256;
+    config.model.moe = moe;
+    const LayoutRunner runner(config, {.size = 250, .eod = 249},
+                              {.num_steps = 4, .device = DeviceKind::kCuda});
+    ParallelConfig parallel{.expert_model_parallel_size = 2};
+    const LayoutRun expected = runner.run(parallel, 2);
+    parallel.overlap_moe_expert_parallel_comm = true;
+    const LayoutRun paired = runner.run(parallel, 2);
+    EXPECT_EQ(paired.losses, expected.losses);
+    EXPECT_EQ(paired.grad_norms, expected.grad_norms);
+    EXPECT_EQ(compare_layouts(expected, paired, 1e-5).worst, 0);
+  }
+}
 
 }  // namespace
 }  // namespace megalith

@@ -270,6 +270,41 @@ TEST(LayoutEstimate, PipelinesHaveABubbleAndLayersToShare) {
   EXPECT_LT(piped.fullest().optimizer, alone.fullest().optimizer / 2);
 }
 
+// All but the first forward and the last backward are pairs, in which the one computes while the other's
+// tokens travel, for as long as it computes.
+TEST(LayoutEstimate, PairsHideWhatTravelsToExperts) {
+  RunConfig config = llama_1b();
+  config.model.moe.num_experts = 16;
+  config.model.moe.ffn_hidden_size = 1024;
+  config.train.micro_batch_size = 1;
+  config.train.global_batch_size = 8;
+  config.parallel.expert_model_parallel_size = 2;
+  constexpr double kMicrobatches = 4;
+  Cluster cluster = find_cluster("h200x8");
+  const auto ep_traffic = [](const LayoutEstimate& estimate) {
+    for (const AxisTraffic& traffic : estimate.traffic)
+      if (traffic.axis == "ep") return traffic;
+    return AxisTraffic{};
+  };
+  const LayoutEstimate plain = estimate_layout(config, 2, cluster);
+  config.parallel.overlap_moe_expert_parallel_comm = true;
+  const LayoutEstimate paired = estimate_layout(config, 2, cluster);
+  const double seconds = ep_traffic(plain).seconds;
+  EXPECT_GT(seconds, 0);
+  EXPECT_EQ(ep_traffic(paired).bytes, ep_traffic(plain).bytes);
+  EXPECT_NEAR(ep_traffic(paired).exposed / (seconds / kMicrobatches), 1, 1e-9);
+  EXPECT_NEAR((plain.step_seconds - paired.step_seconds) / (seconds * 3 / kMicrobatches), 1, 1e-6);
+  EXPECT_GT(paired.fullest().total(), plain.fullest().total()) << "two microbatches are held";
+
+  // On a link that is slower than all computing, what is hidden is the computing.
+  cluster.node_gb_per_s *= 1e-4;
+  const LayoutEstimate slow = estimate_layout(config, 2, cluster);
+  config.parallel.overlap_moe_expert_parallel_comm = false;
+  EXPECT_NEAR((estimate_layout(config, 2, cluster).step_seconds - slow.step_seconds) /
+                  (plain.compute_seconds * 3 / kMicrobatches),
+              1, 1e-6);
+}
+
 TEST(LayoutEstimate, RefusesByKey) {
   RunConfig config = llama_1b();
   config.parallel.tensor_model_parallel_size = 16;

@@ -58,21 +58,22 @@ LayoutRun run_layout(const LayoutCase& layout, int num_steps) {
       .run(layout.parallel, layout.num_ranks);
 }
 
-void expect_equal_runs(const LayoutCase& expected, const LayoutCase& actual) {
+LayoutRun expect_equal_runs(const LayoutCase& expected, const LayoutCase& actual) {
   const LayoutRun wanted = run_layout(expected, 10);
   EXPECT_LT(wanted.losses.back(), wanted.losses.front());
-  const LayoutDeviation deviation =
-      compare_layouts(wanted, run_layout(actual, 10), layout_tolerance(config_of(actual)));
+  const LayoutRun run = run_layout(actual, 10);
+  const LayoutDeviation deviation = compare_layouts(wanted, run, layout_tolerance(config_of(actual)));
   EXPECT_TRUE(deviation.is_ok()) << deviation.where << ": " << deviation.worst << ", allowed "
                                  << deviation.allowed;
   ::testing::Test::RecordProperty("share_of_allowed", fmt::format("{:.3f}", deviation.share()));
+  return run;
 }
 
-void expect_equal_to_one_rank(const LayoutCase& layout) {
+LayoutRun expect_equal_to_one_rank(const LayoutCase& layout) {
   LayoutCase one_rank = layout;
   one_rank.parallel = {};
   one_rank.num_ranks = 1;
-  expect_equal_runs(one_rank, layout);
+  return expect_equal_runs(one_rank, layout);
 }
 
 std::vector<LayoutCase> layout_cases() {

@@ -25,10 +25,10 @@ struct LayoutCase {
 /// Trains a small f32 model on fixed tokens: global batch 8.
 LayoutRun run_layout(const LayoutCase& layout, int num_steps);
 
-/// Losses, norms and gradients of ten steps.
-void expect_equal_runs(const LayoutCase& expected, const LayoutCase& actual);
+/// Losses, norms and gradients of ten steps; returns those of `actual`.
+LayoutRun expect_equal_runs(const LayoutCase& expected, const LayoutCase& actual);
 /// The same on one rank.
-void expect_equal_to_one_rank(const LayoutCase& layout);
+LayoutRun expect_equal_to_one_rank(const LayoutCase& layout);
 
 /// Layouts of dense models.
 std::vector<LayoutCase> layout_cases();

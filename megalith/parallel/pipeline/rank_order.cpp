@@ -11,9 +11,9 @@ void RankOrder::add(ActionKind kind, int chunk, int microbatch) {
     actions_.push_back({.kind = kind, .microbatch = microbatch, .chunk = chunk});
 }
 
-void RankOrder::pair_up() {
-  if (actions_.size() < 2) return;
-  Action& first = actions_[actions_.size() - 2];
+void RankOrder::pair_up(size_t begin) {
+  if (actions_.size() != begin + 2) return;
+  Action& first = actions_[begin];
   const Action& second = actions_.back();
   first.is_paired = first.kind == ActionKind::kForward && second.kind == ActionKind::kBackward &&
                     first.microbatch != second.microbatch;
@@ -88,9 +88,10 @@ std::vector<Action> interleaved_order(const RankPlace& place) {
   const size_t warmup = std::min(static_cast<size_t>(first_forwards), visits.size());
   for (size_t i = 0; i < warmup; ++i) forward(i);
   for (size_t i = warmup; i < visits.size(); ++i) {
+    const size_t begin = order.size();
     forward(i);
     backward(i - warmup);
-    if (place.makes_pairs) order.pair_up();
+    if (place.makes_pairs) order.pair_up(begin);
   }
   for (size_t i = visits.size() - warmup; i < visits.size(); ++i) backward(i);
   return order.take();

@@ -20,8 +20,10 @@ class RankOrder {
 
   void forward(int chunk) { add(ActionKind::kForward, chunk, num_forward_[chunk]++); }
   void backward(int chunk) { add(ActionKind::kBackward, chunk, num_backward_[chunk]++); }
-  /// The two last actions, a forward and a backward, make a pair; none where one of them was left out.
-  void pair_up();
+  /// The actions from number `begin` on become a pair, where they are a forward and a backward of different
+  /// microbatches; one of them may have been left out.
+  size_t size() const { return actions_.size(); }
+  void pair_up(size_t begin);
   /// Leaves the weight gradients for later.
   void backward_input(int chunk);
   /// The oldest weight gradients that are left, of any chunk.

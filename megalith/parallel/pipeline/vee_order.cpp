@@ -69,9 +69,10 @@ std::vector<Action> dualpipe_v_order(const RankPlace& place) {
   });
   // A forward and a backward that do not depend on one another.
   const auto forward_and_backward = [&](int forward_chunk, int backward_chunk) {
+    const size_t begin = order.size();
     order.forward(forward_chunk);
     order.backward(backward_chunk);
-    if (place.makes_pairs) order.pair_up();
+    if (place.makes_pairs) order.pair_up(begin);
   };
   repeat(num_microbatches - 2 * place.num_ranks + through, [&] {
     forward_and_backward(0, 1);
