@@ -73,7 +73,7 @@ TEST(PairedSchedule, TheSteadyPhaseOf1F1BDoesNotWait) {
     const Timeline one = simulate(make_paired(ScheduleKind::k1F1B, p, m), costs);
     const Timeline more = simulate(make_paired(ScheduleKind::k1F1B, p, m + 1), costs);
     EXPECT_NEAR(more.duration - one.duration, 12, 1e-9) << p;
-    for (int r = 0; r < p; ++r) EXPECT_EQ(one.peak_in_flight[r], 2 * (p - r)) << p << " " << r;
+    for (int r = 0; r < p; ++r) EXPECT_EQ(one.peak_in_flight[r], 2 * (p - r) - 1) << p << " " << r;
   }
 }
 

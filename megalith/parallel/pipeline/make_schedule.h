@@ -51,7 +51,7 @@ struct ScheduleOptions {
   int microbatch_group_size = 0;
   /// Forwards and backwards that follow each other become pairs (Action::is_paired). A pair ends as a whole,
   /// so that what 1F1B and the interleaved schedule pass on arrives one pair later: rank r begins with
-  /// 2(p-r-1) + (v-1) G + 1 forwards, where G is p for 1F1B with v = 1, and holds one chunk more.
+  /// 2(p-r-1) + (v-1) G + 1 forwards and holds as many chunks, for 1F1B (v = 1) 2(p-r) - 1.
   bool makes_pairs = false;
 };
 

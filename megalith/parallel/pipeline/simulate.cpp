@@ -140,7 +140,9 @@ class Simulation {
         MG_CHECK(own.has_input || stage == 0, "{}: its input is not there", where(rank));
         own.has_forward = true;
         pass_on(rank, stage + 1, action.microbatch, &StageState::has_input);
-        timeline_.peak_in_flight[rank] = std::max(timeline_.peak_in_flight[rank], ++in_flight_[rank]);
+        ++in_flight_[rank];
+        timeline_.peak_in_flight[rank] =
+            std::max(timeline_.peak_in_flight[rank], in_flight_[rank] - (action.is_paired ? 1 : 0));
         time = costs_.forward - (action.is_paired ? costs_.saved_by_pair : 0);
         break;
       }

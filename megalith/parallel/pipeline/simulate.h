@@ -31,7 +31,8 @@ struct Timeline {
   double bubble_fraction = 0;  ///< of duration x ranks, the part that is not computing
 
   /// For each rank, the most chunks whose activations are held at once: from the start of the forward to the
-  /// end of the backward (of the weight gradients where they are apart).
+  /// end of the backward (of the weight gradients where they are apart). The two of a pair count as one: the
+  /// forward keeps a layer's activations where the backward has just given back another's.
   std::vector<int> peak_in_flight;
 };
 
