@@ -21,6 +21,7 @@ struct BenchDecodeOptions {
   int64_t batch = 1;
   int64_t prompt_length = 512;
   int64_t new_tokens = 256;
+  SamplingOptions sampling = {.temperature = 0};
 };
 
 void declare_fields(BenchDecodeOptions& c, FieldList& f) {
@@ -33,6 +34,9 @@ void declare_fields(BenchDecodeOptions& c, FieldList& f) {
   f.add("batch", c.batch, {.help = "sequences", .min = 1, .main = true});
   f.add("prompt_length", c.prompt_length, {.help = "tokens of each prompt", .min = 1, .main = true});
   f.add("new_tokens", c.new_tokens, {.help = "tokens that are timed", .min = 1, .main = true});
+  f.add("temperature", c.sampling.temperature, {.help = "divides the logits; 0: greedy", .min = 0});
+  f.add("top_k", c.sampling.top_k, {.help = "largest logits that stay; 0: all", .min = 0});
+  f.add("top_p", c.sampling.top_p, {.help = "probability that stays; 0: all", .min = 0, .max = 1});
 }
 
 GptConfig model_config(const BenchDecodeOptions& o, DType dtype) {
@@ -98,11 +102,15 @@ void run_bench_decode(CommandLine& line) {
   model.last_logits(tape, context,
                     exec.from_host(std::span<const int32_t>(prompt), {o.batch * o.prompt_length}));
 
-  DecodeStep step(model, cache, std::vector<int32_t>(static_cast<size_t>(o.batch), 0), exec);
-  std::vector<int32_t> next(static_cast<size_t>(o.batch), 1);
+  const auto batch = static_cast<size_t>(o.batch);
+  DecodeStep step(model, cache, std::vector<int32_t>(batch, 0), exec, o.sampling);
+  std::vector<int32_t> next(batch, 1);
+  std::vector<uint32_t> words(batch);
+  uint64_t draws = 0;
   const auto one_token = [&] {
-    step.run(next);
-    next = step.largest();
+    for (uint32_t& word : words) word = exec.rng().fold("words").bits(draws++);
+    step.run(next, words);
+    next = step.tokens();
   };
   for (int64_t i = 0; i < kWarmUp; ++i) one_token();
   const auto begin = std::chrono::steady_clock::now();

@@ -5,6 +5,7 @@
 
 #include "megalith/infer/decode_step.h"
 #include "megalith/infer/stop_strings.h"
+#include "megalith/ops/sample_tokens.h"
 
 namespace megalith {
 namespace {
@@ -113,33 +114,37 @@ std::vector<Generation> generate(LanguageModel& model, const Tokenizer& tokenize
   Tape tape(exec, {.is_recording = false, .recompute = {}});
   const RngKey rng = RngKey{options.seed, 0}.fold("generate");
 
-  const auto whole_forward = [&] {
+  const auto whole_forward = [&](const std::vector<uint32_t>& words) {
     Sequences::Input input = sequences.input(exec);
     input.context.cache = cache ? &*cache : nullptr;
-    return model.last_logits(tape, input.context, input.ids);
+    const Tensor logits = model.last_logits(tape, input.context, input.ids);  // [B, padded V]
+    const std::vector<int32_t> bits(words.begin(), words.end());
+    const Tensor tokens = exec.empty({sequences.batch()}, DType::kI32);
+    sample_tokens({.logits = logits.slice(1, 0, model.vocab_size()),
+                   .words = exec.from_host(std::span<const int32_t>(bits), {sequences.batch()}),
+                   .options = options.sampling,
+                   .out = tokens},
+                  exec);
+    return tokens_on_host(tokens);
   };
 
   std::vector<int32_t> next(batch);
   std::optional<DecodeStep> decode;
   for (int64_t step = 0; step < options.max_new_tokens; ++step) {
-    if (cache && step == 1) decode.emplace(model, *cache, sequences.padding(), exec);
-    const Tensor logits = decode ? decode->run(next) : whole_forward();  // [B, padded V]
-    std::vector<float> values;
-    std::vector<int32_t> largest;
-    if (decode && options.sampling.is_greedy()) {
-      largest = decode->largest();
+    if (cache && step == 1) decode.emplace(model, *cache, sequences.padding(), exec, options.sampling);
+    std::vector<uint32_t> words;
+    for (size_t row = 0; row < batch; ++row) words.push_back(rng.fold(row).bits(static_cast<uint64_t>(step)));
+    if (decode) {
+      decode->run(next, words);
+      next = decode->tokens();
     } else {
-      values = to_vector<float>(logits.slice(1, 0, model.vocab_size()));
+      next = whole_forward(words);
     }
-
-    next.assign(batch, 0);
     for (size_t row = 0; row < batch; ++row) {
-      if (is_done[row]) continue;
-      const auto width = static_cast<size_t>(model.vocab_size());
-      const uint32_t word = rng.fold(row).bits(static_cast<uint64_t>(step));
-      next[row] = largest.empty()
-                      ? sample_token(std::span(values).subspan(row * width, width), options.sampling, word)
-                      : largest[row];
+      if (is_done[row]) {
+        next[row] = 0;
+        continue;
+      }
       if (next[row] == tokenizer.eod()) {
         results[row].finish_reason = "eod";
         is_done[row] = true;

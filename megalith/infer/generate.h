@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "megalith/infer/sampler.h"
+#include "megalith/kernels/sampling.h"
 #include "megalith/models/language_model.h"
 #include "megalith/tokenizer/tokenizer.h"
 

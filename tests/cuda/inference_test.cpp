@@ -9,6 +9,7 @@
 #include "megalith/ops/append_keys.h"
 #include "megalith/ops/attention.h"
 #include "megalith/ops/largest_column.h"
+#include "megalith/ops/sample_tokens.h"
 
 #include "tests/cuda/twins.h"
 #include "tests/infer/letters.h"
@@ -43,12 +44,12 @@ struct Runner {
   explicit Runner(const GptConfig& c, const ExecOptions& options = kGpu) : exec(options), model(c, exec) {
     model.parameters().initialize(exec);
   }
-  std::vector<Generation> generate(const std::vector<std::string>& prompts, int64_t tokens, bool use_cache) {
+  std::vector<Generation> generate(const std::vector<std::string>& prompts, int64_t tokens, bool use_cache,
+                                   const SamplingOptions& sampling = {.temperature = 0}) {
     std::vector<std::vector<int32_t>> ids;
     const Letters letters;
     for (const std::string& prompt : prompts) ids.push_back(letters.encode(prompt));
-    const GenerateOptions options{
-        .max_new_tokens = tokens, .sampling = {.temperature = 0}, .use_cache = use_cache};
+    const GenerateOptions options{.max_new_tokens = tokens, .sampling = sampling, .use_cache = use_cache};
     return megalith::generate(model, letters, ids, options, exec);
   }
   Exec exec;
@@ -61,6 +62,14 @@ class CudaGenerate : public ::testing::TestWithParam<int64_t> {};
 TEST_P(CudaGenerate, GreedyWithCacheEqualsTheForwardWithout) {
   Runner run(config(GetParam()));
   EXPECT_EQ(run.generate({"hello"}, 200, true)[0].text, run.generate({"hello"}, 200, false)[0].text);
+}
+
+TEST_P(CudaGenerate, SampledWithCacheEqualsTheForwardWithoutAndTheCpus) {
+  const SamplingOptions sampling{.temperature = 0.8, .top_k = 12, .top_p = 0.9};
+  Runner gpu(config(GetParam())), cpu(config(GetParam()), {});
+  const std::string text = gpu.generate({"hello"}, 60, true, sampling)[0].text;
+  EXPECT_EQ(text, gpu.generate({"hello"}, 60, false, sampling)[0].text);
+  EXPECT_EQ(text, cpu.generate({"hello"}, 60, true, sampling)[0].text);
 }
 
 TEST_P(CudaGenerate, GreedyEqualsTheCpus) {
@@ -111,6 +120,48 @@ TEST(CudaInference, LogitsInF32EqualTheCpus) {
     square += b[i] * b[i];
   }
   EXPECT_LT(std::sqrt(difference / square), 1e-5) << "some hundred roundings of f32";
+}
+
+// Equal logits, ones that were ruled out, and many words.
+TEST(CudaInference, SamplesTheCpusTokens) {
+  Twins twins;
+  constexpr int64_t kRows = 64;
+  const auto integers = [&](const std::vector<int32_t>& values) {
+    const std::span<const int32_t> all(values);
+    const Shape shape{static_cast<int64_t>(values.size())};
+    return Twins::Pair{twins.cpu().from_host(all, shape), twins.gpu().from_host(all, shape)};
+  };
+  for (const auto& [dtype, columns] :
+       {std::pair(DType::kF32, int64_t{1000}), std::pair(DType::kBF16, int64_t{32003}),
+        std::pair(DType::kF16, int64_t{7}), std::pair(DType::kF32, int64_t{131072})}) {
+    std::vector<double> values(static_cast<size_t>(kRows * columns));
+    std::vector<int32_t> words;
+    for (size_t i = 0; i < values.size(); ++i) {
+      const uint32_t bits = RngKey{9, 1}.bits(i);
+      values[i] = bits % 17 == 0 ? -INFINITY : static_cast<double>(bits >> 8) * 0x1p-24 * 20 - 10;
+    }
+    const auto logits = twins.of(values, {kRows, columns}, dtype);
+    for (int64_t row = 0; row < kRows; ++row)
+      words.push_back(static_cast<int32_t>(RngKey{9, 2}.bits(static_cast<uint64_t>(row))));
+    const Twins::Pair draws = integers(words), out = integers(std::vector<int32_t>(kRows, -7));
+    for (const SamplingOptions& options :
+         {SamplingOptions{}, SamplingOptions{.temperature = 0.3}, SamplingOptions{.top_k = 5},
+          SamplingOptions{.top_p = 0.7}, SamplingOptions{.temperature = 5, .top_k = 300, .top_p = 0.95},
+          SamplingOptions{.temperature = 1e-40}, SamplingOptions{.top_k = 1}}) {
+      sample_tokens({.logits = logits.cpu, .words = draws.cpu, .options = options, .out = out.cpu},
+                    twins.cpu());
+      sample_tokens({.logits = logits.gpu, .words = draws.gpu, .options = options, .out = out.gpu},
+                    twins.gpu());
+      EXPECT_EQ(to_vector<int32_t>(out.gpu), to_vector<int32_t>(out.cpu))
+          << fmt::format("{} columns, temperature {}, top_k {}, top_p {}", columns, options.temperature,
+                         options.top_k, options.top_p);
+    }
+  }
+  const auto bad =
+      twins.of({1, NAN, 2, INFINITY, 0, 0, -INFINITY, -INFINITY, -INFINITY}, {3, 3}, DType::kF32);
+  const Tensor out = twins.gpu().zeros({3}, DType::kI32);
+  sample_tokens({.logits = bad.gpu, .words = out, .options = {}, .out = out}, twins.gpu());
+  EXPECT_EQ(to_vector<int32_t>(out), (std::vector<int32_t>{-1, -1, -1}));
 }
 
 TEST(CudaInference, LargestColumn) {

@@ -1,4 +1,4 @@
-#include "megalith/infer/sampler.h"
+#include "megalith/ops/sample_tokens.h"
 
 #include <cmath>
 #include <map>
@@ -7,10 +7,14 @@
 #include <gtest/gtest.h>
 
 #include "megalith/base/error.h"
-#include "megalith/infer/stop_strings.h"
+#include "megalith/kernels/cpu/sample_token.h"
+
+#include "tests/ops/conformance.h"
 
 namespace megalith {
 namespace {
+
+using cpu::sample_token;
 
 // Share of every token over evenly spaced random words.
 std::map<int32_t, double> shares(const std::vector<float>& logits, const SamplingOptions& options) {
@@ -62,21 +66,36 @@ TEST(Sampler, RefusesNan) {
   EXPECT_THROW(sample_token(std::vector<float>{NAN, NAN}, {}, 0), Error);
 }
 
-TEST(StopStrings, CutsAtTheFirstStopAndHoldsBackBeginnings) {
-  StopStrings stops({"END", "\n\n"});
-  EXPECT_EQ(stops.push("abcE"), "abc");
-  EXPECT_EQ(stops.push("N"), "");
-  EXPECT_EQ(stops.push("xE"), "ENx");
-  EXPECT_FALSE(stops.found());
-  EXPECT_EQ(stops.push("ND tail"), "");
-  EXPECT_TRUE(stops.found());
-  EXPECT_EQ(stops.push("more"), "");
+// Rows of one call, and what the row itself says.
+TEST(SampleTokens, EveryRowHasItsWord) {
+  Exec exec;
+  for (const DType dtype : conformance::kFloatTypes) {
+    const Tensor logits =
+        conformance::random_tensor(exec, {5, 33}, dtype, 7, conformance::Layout::kPaddedRows);
+    const std::vector<int32_t> words = {0, -1, 1 << 30, -2'000'000'000, 7};
+    const SamplingOptions options{.temperature = 0.7, .top_k = 20, .top_p = 0.9};
+    const Tensor out = exec.empty({5}, DType::kI32);
+    sample_tokens({.logits = logits,
+                   .words = exec.from_host(std::span<const int32_t>(words), {5}),
+                   .options = options,
+                   .out = out},
+                  exec);
+    std::vector<int32_t> expected;
+    for (int64_t row = 0; row < 5; ++row)
+      expected.push_back(sample_token(to_vector<float>(logits.slice(0, row, row + 1)), options,
+                                      static_cast<uint32_t>(words[static_cast<size_t>(row)])));
+    EXPECT_EQ(to_vector<int32_t>(out), expected) << name_of(dtype);
+  }
 }
 
-TEST(StopStrings, GivesBackWhatItHeld) {
-  StopStrings stops({"abc"});
-  EXPECT_EQ(stops.push("xab"), "x");
-  EXPECT_EQ(stops.finish(), "ab");
+TEST(SampleTokens, WhatIsNoProbabilityIsRefused) {
+  Exec exec;
+  const Tensor logits = conformance::random_tensor(exec, {1, 8}, DType::kF32, 1),
+               words = exec.zeros({1}, DType::kI32), out = exec.empty({1}, DType::kI32);
+  for (const SamplingOptions& wrong :
+       {SamplingOptions{.temperature = -1}, SamplingOptions{.top_k = -1}, SamplingOptions{.top_p = 1.5}})
+    EXPECT_THROW(sample_tokens({.logits = logits, .words = words, .options = wrong, .out = out}, exec),
+                 Error);
 }
 
 }  // namespace

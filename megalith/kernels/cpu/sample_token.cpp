@@ -1,4 +1,4 @@
-#include "megalith/infer/sampler.h"
+#include "megalith/kernels/cpu/sample_token.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 
 #include "megalith/base/error.h"
 
-namespace megalith {
+namespace megalith::cpu {
 namespace {
 
 int32_t argmax(std::span<const float> logits) {
@@ -31,7 +31,8 @@ std::vector<int32_t> by_size(std::span<const float> logits, int64_t top_k) {
 }  // namespace
 
 int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, uint32_t random_word) {
-  MG_CHECK(!logits.empty(), "sampling: there are no logits");
+  MG_CHECK(std::none_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); }),
+           "sampling: a logit is not a number");
   if (options.is_greedy()) return argmax(logits);
 
   std::vector<int32_t> order = by_size(logits, options.top_k);
@@ -57,4 +58,4 @@ int32_t sample_token(std::span<const float> logits, const SamplingOptions& optio
   return order[weights.size() - 1];
 }
 
-}  // namespace megalith
+}  // namespace megalith::cpu

@@ -1,10 +1,7 @@
 #pragma once
-// defines: SamplingOptions, sample_token
+// defines: SamplingOptions
 
 #include <cstdint>
-#include <span>
-
-#include "megalith/core/rng.h"
 
 namespace megalith {
 
@@ -17,9 +14,5 @@ struct SamplingOptions {
   double top_p = 0;   ///< 0: all
   bool is_greedy() const { return temperature == 0 || top_k == 1; }
 };
-
-/// Index of the chosen logit. The draw is a function of the logits and the random word alone; of equal logits
-/// the lowest index counts as the larger.
-int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, uint32_t random_word);
 
 }  // namespace megalith
