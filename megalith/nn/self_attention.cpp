@@ -6,6 +6,7 @@
 #include "megalith/autograd/functions/head_norm.h"
 #include "megalith/autograd/functions/rope.h"
 #include "megalith/ops/attention.h"
+#include "megalith/ops/check.h"
 
 namespace megalith {
 
@@ -57,9 +58,16 @@ SelfAttention::SelfAttention(const Options& options, const Mesh& mesh, Parameter
              .has_bias = options.has_proj_bias,
              .partition = Partition::kRow},
             mesh, store) {
-  if (!options.qk_norm) return;
-  q_norm_ = head_norm_weights(options.name + ".q_layernorm", options, mesh, store);
-  k_norm_ = head_norm_weights(options.name + ".k_layernorm", options, mesh, store);
+  if (options.qk_norm) {
+    q_norm_ = head_norm_weights(options.name + ".q_layernorm", options, mesh, store);
+    k_norm_ = head_norm_weights(options.name + ".k_layernorm", options, mesh, store);
+  }
+  sink_.type = options.softmax;
+  if (options.softmax == SoftmaxType::kLearnable)
+    sink_.scores = &store.add({.name = options.name + ".core_attention.softmax_offset",
+                               .shape = {options.num_heads},
+                               .init = Init::normal(options.sink_init_std),
+                               .shard = {.dim = 0, .index = mesh.tp().rank(), .count = mesh.tp().size()}});
 }
 
 Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const SharedRows& x, RowSum sum) const {
@@ -91,7 +99,8 @@ Var SelfAttention::attend(Tape& tape, const ForwardContext& context, const Var& 
                                  .first_key = context.first_key,
                                  .documents = context.documents,
                                  .dropout = context.is_training ? options_.dropout : 0,
-                                 .rng = rng};
+                                 .rng = rng,
+                                 .sink = sink_};
   if (mesh_->cp().size() == 1) return attention(tape, qkv, options);
   return context_attention(tape, qkv, options, context_peers(context));
 }
@@ -113,6 +122,9 @@ Var SelfAttention::attend_with_cache(Tape& tape, const ForwardContext& context, 
   const KvCache::Window window =
       context.cache->append(options_.layer, heads.slice(2, n, n + k), heads.slice(2, n + k, n + 2 * k), exec);
   const Tensor out = exec.empty({tokens, n * options_.head_dim}, qkv.data.dtype());
+  const Shape shape{context.batch, tokens / context.batch, n, options_.head_dim};
+  Tensor lse;
+  if (sink_.exists()) lse = exec.empty({shape[0], n, shape[1]}, accumulate_dtype(out.dtype()));
   megalith::attention({.q = heads.slice(2, 0, n),
                        .k = window.k,
                        .v = window.v,
@@ -120,8 +132,10 @@ Var SelfAttention::attend_with_cache(Tape& tape, const ForwardContext& context, 
                        .window = options_.window,
                        .first_key = context.first_key,
                        .num_keys = window.num_keys,
-                       .out = out.view({context.batch, tokens / context.batch, n, options_.head_dim})},
+                       .out = out.view(shape),
+                       .lse = lse},
                       exec);
+  sink_.join(out.view(shape), lse, exec);
   return {out};
 }
 

@@ -14,7 +14,8 @@ namespace megalith {
 
 /// Causal multi-head or grouped-query attention: linear_qkv [(N + 2K) D, H] with rows [Q | K | V], norms of
 /// each head of Q and K (q_layernorm, k_layernorm [D]) where they are asked for, rotary embedding on Q and K,
-/// softmax attention, linear_proj [H, N D]. Tensor-parallel ranks share the heads.
+/// softmax attention, with a learned sink core_attention.softmax_offset [N], linear_proj [H, N D].
+/// Tensor-parallel ranks share the heads.
 class SelfAttention {
  public:
   struct Options {
@@ -29,7 +30,9 @@ class SelfAttention {
     double qkv_init_std = 0.02;
     double proj_init_std = 0.02;
     double dropout = 0;
-    int64_t window = -1;  ///< keys before a token that it sees; -1: all
+    SoftmaxType softmax = SoftmaxType::kVanilla;
+    double sink_init_std = 0.02;  ///< of kLearnable
+    int64_t window = -1;          ///< keys before a token that it sees; -1: all
     std::optional<NormKind> qk_norm = {};
     double norm_eps = 1e-5;
     const RotaryTables* rotary = nullptr;  ///< null: no rotary embedding; must outlive the module
@@ -55,6 +58,7 @@ class SelfAttention {
   Linear qkv_;
   Linear proj_;
   NormWeights q_norm_, k_norm_;  // of options_.qk_norm
+  AttentionSink sink_;
 };
 
 }  // namespace megalith

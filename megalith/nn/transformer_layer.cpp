@@ -44,6 +44,7 @@ std::optional<DecodeLayer> TransformerLayer::decode_layer(const KvCache& cache) 
   const bool has_bias = attention.has_qkv_bias || attention.has_proj_bias || (mlp_ && mlp_->fc1().has_bias());
   if (!mlp_ || mlp_->activation_kind() != ActivationKind::kSwiglu || has_bias) return {};
   if (options_.norm != NormKind::kRmsNorm || attention.qk_norm || attention.rotary == nullptr) return {};
+  if (attention.softmax != SoftmaxType::kVanilla) return {};
   return DecodeLayer{.input_norm = input_norm_.weights().weight->data,
                      .qkv = attention_.qkv().weight(),
                      .proj = attention_.proj().weight(),

@@ -29,8 +29,8 @@ class TransformerLayer {
   ResidualStream forward(Tape& tape, const ForwardContext& context, const ResidualStream& stream) const;
 
   /// What a kernel over the whole stack needs of the layer, for one token behind those of `cache`; nothing
-  /// for layers of another kind: experts, LayerNorm, biases, norms of heads, another activation than SwiGLU,
-  /// no rotary embedding.
+  /// for layers of another kind: experts, LayerNorm, biases, norms of heads, sinks, another activation than
+  /// SwiGLU, no rotary embedding.
   std::optional<DecodeLayer> decode_layer(const KvCache& cache) const;
 
   /// Of a layer with experts, else null.

@@ -41,6 +41,10 @@ TokenWork token_work(const RunConfig& config, const MeshShape& shape, bool has_e
   // Norm backward reads x, dy and the residual's gradient and writes dx; the activation reads its input
   // and dy and writes the input's gradient.
   work.backward_bytes = bytes * (12 * h / rows + 2 * (q + kv) / tp + (2 * gate + 1) * width / tp);
+  if (model.softmax() != SoftmaxType::kVanilla) {  // out is scaled; out and its gradient are read
+    work.forward_bytes += 2 * bytes * q / tp;
+    work.backward_bytes += 2 * bytes * q / tp;
+  }
   if (has_experts) {  // rows are copied out to the experts and back, with their gradients
     const double copies = 4 * static_cast<double>(moe.router_topk) * h / rows * bytes;
     work.forward_bytes += copies;
@@ -72,6 +76,7 @@ LayerSize layer_size(const GptConfig& model, bool has_experts) {
     size.active = size.sharded;
   }
   if (has_qkv_bias) size.sharded += q + 2 * kv;
+  if (model.softmax() == SoftmaxType::kLearnable) size.sharded += model.num_attention_heads;
   if (model.add_bias_linear) {
     size.replicated += 2 * h;
     size.sharded += model.ffn_size() * (is_gated(model.activation()) ? 2 : 1);

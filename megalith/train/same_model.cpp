@@ -15,6 +15,7 @@ void check_same_model(const GptConfig& stored, const GptConfig& here, const std:
   hold("rotary_percent", stored.rotary_percent, here.rotary_percent);
   hold("normalization", stored.normalization, here.normalization);
   hold("qk_layernorm", stored.qk_layernorm, here.qk_layernorm);
+  hold("softmax_type", stored.softmax_type, here.softmax_type);
   hold("swiglu", stored.swiglu, here.swiglu);
   hold("squared_relu", stored.squared_relu, here.squared_relu);
   hold("moe_router_score_function", stored.moe.router_score_function, here.moe.router_score_function);

@@ -17,6 +17,7 @@ struct Case {
   const char* name;
   const char* positions;
   int64_t groups;
+  const char* softmax = "vanilla";
 };
 
 class Generate : public ::testing::TestWithParam<Case> {
@@ -32,6 +33,7 @@ class Generate : public ::testing::TestWithParam<Case> {
     c.make_vocab_size_divisible_by = 16;
     c.max_position_embeddings = 48;
     c.position_embedding_type = GetParam().positions;
+    c.softmax_type = GetParam().softmax;
     c.init_method_std = 0.4;  // far from uniform, so that the largest logit is clear
     return c;
   }
@@ -97,7 +99,9 @@ TEST_P(Generate, RefusesWhatDoesNotFit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Generate,
-                         ::testing::Values(Case{"Rope", "rope", 2}, Case{"Learned", "learned_absolute", 4}),
+                         ::testing::Values(Case{"Rope", "rope", 2}, Case{"Learned", "learned_absolute", 4},
+                                           Case{"Sinks", "rope", 2, "learnable"},
+                                           Case{"OffByOne", "rope", 4, "off-by-one"}),
                          [](const auto& instance) { return std::string(instance.param.name); });
 
 }  // namespace

@@ -77,6 +77,31 @@ TEST(GptGradient, NormsOfQueriesAndKeys) {
   expect_gradients_match(gpt2);
 }
 
+TEST(GptGradient, LearnedSinks) {
+  GptConfig config = llama_config();
+  config.softmax_type = "learnable";
+  config.window_size = {5, 0};
+  config.window_attn_skip_freq = "2";
+  ModelRun llama(config, DType::kF64);
+  llama.packed_documents = true;
+  expect_gradients_match(llama);
+  config = gpt2_config();
+  config.softmax_type = "learnable";
+  config.attention_dropout = 0.3;
+  ModelRun gpt2(config, DType::kF64);
+  gpt2.is_training = true;
+  expect_gradients_match(gpt2);
+}
+
+TEST(GptGradient, SoftmaxOffByOne) {
+  GptConfig config = llama_config();
+  const double vanilla = ModelRun(config, DType::kF64).loss_value();
+  config.softmax_type = "off-by-one";
+  ModelRun run(config, DType::kF64);
+  expect_gradients_match(run);
+  EXPECT_NE(run.loss_value(), vanilla);
+}
+
 TEST(GptGradient, Gpt2) {
   ModelRun run(gpt2_config(), DType::kF64);
   expect_gradients_match(run);

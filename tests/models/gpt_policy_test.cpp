@@ -43,7 +43,8 @@ class GptPolicy : public ::testing::TestWithParam<std::tuple<std::string, DType>
  protected:
   GptConfig config() const {
     const std::string& kind = std::get<0>(GetParam());
-    GptConfig config = kind == "Llama" ? llama_config() : kind == "Moe" ? moe_config() : gpt2_config();
+    GptConfig config = kind == "Gpt2" ? gpt2_config() : kind == "Moe" ? moe_config() : llama_config();
+    if (kind == "Sinks") config.softmax_type = "learnable";
     config.moe.aux_loss_coeff = config.moe.z_loss_coeff = 0.01;
     config.hidden_dropout = config.attention_dropout = 0.1;
     return config;
@@ -96,7 +97,7 @@ TEST_P(GptPolicy, ThreadsChangeNoBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GptPolicy,
-                         ::testing::Combine(::testing::Values("Llama", "Gpt2", "Moe"),
+                         ::testing::Combine(::testing::Values("Llama", "Gpt2", "Moe", "Sinks"),
                                             ::testing::Values(DType::kF32, DType::kBF16)),
                          [](const auto& instance) {
                            return std::get<0>(instance.param) + name_of(std::get<1>(instance.param));
@@ -130,7 +131,9 @@ TEST(GptPolicyMemory, OffloadHoldsLess) {
 }
 
 TEST(GptModel, CountsItsParameters) {
-  for (const GptConfig& config : {llama_config(), gpt2_config(), moe_config()}) {
+  GptConfig sinks = llama_config();
+  sinks.softmax_type = "learnable";
+  for (const GptConfig& config : {llama_config(), gpt2_config(), moe_config(), sinks}) {
     ModelRun run(config, DType::kF32);
     const GptModel& model = run.model();
     EXPECT_EQ(run.parameters().num_elements(), count_gpt_parameters(model.config()).total());

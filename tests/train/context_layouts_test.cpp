@@ -72,6 +72,25 @@ std::vector<ContextCase> context_cases() {
   mixed.tensor_model_parallel_size = 2;
   mixed.sequence_parallel = true;
   add("HybridTp2SpPp2Cp2", 8, mixed, Rows::kPacked);
+  const auto add_sinks = [&](const std::string& name, int num_ranks, const ParallelConfig& layout, Rows rows,
+                             const std::vector<int64_t>& tokens = {}) {
+    add("Sinks" + name, num_ranks, layout, rows, tokens);
+    cases.back().layout.softmax_type = "learnable";
+  };
+  add_sinks("Tp2", 2, {.tensor_model_parallel_size = 2}, Rows::kWhole);
+  add_sinks("Fsdp2", 2, {.data_parallel_sharding_strategy = "optim_grads_params"}, Rows::kWhole);
+  for (const char* kind : {"p2p", "a2a", "all_gather"})
+    add_sinks(fmt::format("Cp2_{}", kind), 2, context(2, kind), Rows::kWhole);
+  add_sinks("PackedWindowCp2_p2p", 2, context(2, "p2p"), Rows::kPacked, window);
+  add_sinks("PackedCp2_all_gather", 2, context(2, "all_gather"), Rows::kPacked);
+  add_sinks("PackedCp4_a2aXp2p", 4, context(4, "a2a+p2p"), Rows::kPacked);
+  ParallelConfig both = context(2, "a2a");
+  both.tensor_model_parallel_size = 2;
+  both.sequence_parallel = true;
+  add_sinks("Tp2SpCp2_a2a", 4, both, Rows::kWhole, window);
+  both.cp_comm_type = "p2p";
+  both.pipeline_model_parallel_size = 2;
+  add_sinks("Tp2SpCp2Pp2_p2p", 8, both, Rows::kWhole);
   // Experts on ranks that share packed documents; every token is routed once, wherever it lies.
   MoeConfig moe;
   moe.num_experts = 8;

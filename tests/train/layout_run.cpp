@@ -28,6 +28,7 @@ RunConfig config_of(const LayoutCase& layout) {
   }
   c.model.moe = layout.moe;
   c.model.hidden_dropout = c.model.attention_dropout = layout.has_dropout ? 0.1 : 0;
+  c.model.softmax_type = layout.softmax_type;
   c.data.mock_data = true;
   c.data.split = "100,0,0";
   c.data.seq_length = kSeq;

@@ -19,6 +19,7 @@ struct LayoutCase {
   MoeConfig moe = {};                ///< of a Llama-style model
   std::vector<int64_t> window = {};  ///< window_size; every third layer sees all
   int64_t micro_batch = 1;
+  std::string softmax_type = "vanilla";
   std::string documents = {};  ///< a data set whose documents do not see each other
 };
 

@@ -50,6 +50,11 @@ const Layout kMixed{"tp2pp2dp2",
 
 struct Pair {
   Layout from, to;
+  std::string softmax_type = "vanilla";
+
+  std::string name() const {
+    return from.name + "_to_" + to.name + (softmax_type == "vanilla" ? "" : "_" + softmax_type);
+  }
 };
 
 TrainSummary train(RunConfig config, const Layout& layout) {
@@ -67,8 +72,9 @@ TrainSummary train(RunConfig config, const Layout& layout) {
   return result;
 }
 
-RunConfig run_of(int64_t steps) {
+RunConfig run_of(int64_t steps, const std::string& softmax_type = "vanilla") {
   RunConfig config = small_run(steps);
+  config.model.softmax_type = softmax_type;
   config.model.num_layers = 4;
   config.model.hidden_dropout = config.model.attention_dropout = 0;
   config.train.micro_batch_size = 1;
@@ -80,16 +86,16 @@ RunConfig run_of(int64_t steps) {
 class Reshard : public ::testing::TestWithParam<Pair> {};
 
 TEST_P(Reshard, GoesOnAsIfUninterrupted) {
-  const auto& [from, to] = GetParam();
+  const auto& [from, to, softmax_type] = GetParam();
   const RunFolder folder;
-  const TrainSummary whole = train(run_of(8), kSingle);
+  const TrainSummary whole = train(run_of(8, softmax_type), kSingle);
 
-  RunConfig first = run_of(8);
+  RunConfig first = run_of(8, softmax_type);
   first.train.train_iters = 4;
   first.optim.lr_decay_iters = 12;
   first.train.save = folder / "run";
   train(first, from);
-  RunConfig second = run_of(8);
+  RunConfig second = run_of(8, softmax_type);
   second.train.load = folder / "run";
   const TrainSummary resumed = train(second, to);
 
@@ -130,8 +136,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Pair{kZero4, kTp2Sp}, Pair{kMixed, kSingle}, Pair{kMixed, kPp4}, Pair{kMixed, kZero2},
                       Pair{kSingle, kFsdp4}, Pair{kFsdp4, kSingle}, Pair{kFsdp4, kHsdp},
                       Pair{kHsdp, kFsdpTp2}, Pair{kFsdpTp2, kGrads4}, Pair{kGrads4, kPp2},
-                      Pair{kMixed, kFsdp4}),
-    [](const auto& instance) { return instance.param.from.name + "_to_" + instance.param.to.name; });
+                      Pair{kMixed, kFsdp4}, Pair{kSingle, kMixed, "learnable"},
+                      Pair{kFsdpTp2, kTp4, "learnable"}, Pair{kTp4, kSingle, "learnable"}),
+    [](const auto& instance) { return instance.param.name(); });
 
 }  // namespace
 }  // namespace megalith

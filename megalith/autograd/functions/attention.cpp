@@ -47,6 +47,7 @@ class AttentionNode : public Node {
     const Tensor d_out = tape.take_gradient(output()).view(forward.out.shape());
     attention_backward(
         {.forward = forward, .d_out = d_out, .d_q = d_heads.q, .d_k = d_heads.k, .d_v = d_heads.v}, exec);
+    options_.sink.differentiate(d_out, forward.out, lse_, exec);
     tape.add_gradient(qkv_id_, d_qkv);
   }
 
@@ -64,11 +65,13 @@ Var attention(Tape& tape, const Var& qkv, const AttentionOptions& options) {
   const int64_t tokens = qkv.data.dim(0);
   const Tensor out = exec.empty({tokens, options.num_heads * options.head_dim}, qkv.data.dtype());
   Tensor lse;
-  if (tape.is_recording()) {
+  if (tape.is_recording() || options.sink.exists()) {
     const DType dtype = qkv.data.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
     lse = exec.empty({options.batch, options.num_heads, tokens / options.batch}, dtype);
   }
-  megalith::attention(make_args(qkv.data, options, out, lse), exec);
+  const AttentionArgs args = make_args(qkv.data, options, out, lse);
+  megalith::attention(args, exec);
+  options.sink.join(args.out, lse, exec);
   return tape.apply<AttentionNode>(out, tape, qkv, options, out, lse);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // defines: AttentionOptions, attention
 
+#include "megalith/autograd/functions/attention_sink.h"
 #include "megalith/autograd/tape.h"
 #include "megalith/ops/attention.h"
 
@@ -17,6 +18,7 @@ struct AttentionOptions {
   PackedDocuments documents = {};  ///< what first_key says, by document; or nothing
   double dropout = 0;
   RngKey rng;
+  AttentionSink sink = {};  ///< one more key of each head, or none
 };
 
 /// Causal attention over fused rows qkv [T, (N + 2K) D] = [Q | K | V] -> [T, N D].

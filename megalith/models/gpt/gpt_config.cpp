@@ -29,6 +29,11 @@ ActivationKind GptConfig::activation() const {
   return squared_relu ? ActivationKind::kSquaredRelu : ActivationKind::kGelu;
 }
 
+SoftmaxType GptConfig::softmax() const {
+  if (softmax_type == "learnable") return SoftmaxType::kLearnable;
+  return softmax_type == "off-by-one" ? SoftmaxType::kOffByOne : SoftmaxType::kVanilla;
+}
+
 std::vector<int64_t> GptConfig::attention_windows() const {
   std::vector<int64_t> windows(static_cast<size_t>(num_layers), window_size.empty() ? -1 : window_size[0]);
   if (window_attn_skip_freq.empty()) return windows;
@@ -102,6 +107,10 @@ void declare_fields(GptConfig& c, FieldList& f) {
         {.help = "dropout after attention and MLP", .min = 0, .below = 1});
   f.add("attention_dropout", c.attention_dropout,
         {.help = "dropout on attention weights", .min = 0, .below = 1});
+  f.add("softmax_type", c.softmax_type,
+        {.help =
+             "attention weights: of the keys, of one more key of score 0 and value 0, or of a learned score",
+         .allowed = {"vanilla", "off-by-one", "learnable"}});
   f.add("window_size", c.window_size,
         {.help =
              "sliding-window attention: tokens before and after a token that it sees, as [4096, 0]; -1: all",

@@ -9,6 +9,7 @@
 #include "megalith/core/dtype.h"
 #include "megalith/models/gpt/moe_config.h"
 #include "megalith/ops/activation.h"
+#include "megalith/ops/attention_sink.h"
 #include "megalith/ops/norm.h"
 
 namespace megalith {
@@ -45,6 +46,7 @@ struct GptConfig {
   bool untie_embeddings_and_output_weights = false;
   double hidden_dropout = 0.1;
   double attention_dropout = 0.1;
+  std::string softmax_type = "vanilla";
   std::vector<int64_t> window_size;
   std::string window_attn_skip_freq;
   double init_method_std = 0.02;
@@ -63,6 +65,7 @@ struct GptConfig {
     return normalization == "RMSNorm" ? NormKind::kRmsNorm : NormKind::kLayerNorm;
   }
   ActivationKind activation() const;
+  SoftmaxType softmax() const;
   DType dtype() const { return bf16 ? DType::kBF16 : fp16 ? DType::kF16 : DType::kF32; }
   /// Of each layer: how many tokens before a token it sees; -1: all.
   std::vector<int64_t> attention_windows() const;

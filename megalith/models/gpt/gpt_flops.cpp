@@ -53,11 +53,12 @@ GptParameterCount count_gpt_parameters(const GptConfig& config) {
   const int64_t moe_layers = num_expert_layers(config), dense_layers = layers - moe_layers;
   const int64_t norm = config.norm_kind() == NormKind::kLayerNorm ? 2 * h : h;
   const bool has_qkv_bias = config.add_bias_linear || config.add_qkv_bias;
+  const int64_t num_sinks = config.softmax() == SoftmaxType::kLearnable ? config.num_attention_heads : 0;
   GptParameterCount count;
   count.embedding = config.padded_vocab_size() * h +
                     (config.has_learned_positions() ? config.max_position_embeddings * h : 0);
   count.attention = layers * (h * (q + 2 * kv) + q * h + (has_qkv_bias ? q + 2 * kv : 0) +
-                              (config.add_bias_linear ? h : 0));
+                              (config.add_bias_linear ? h : 0) + num_sinks);
   count.mlp = dense_layers * (mlp_weights(config, f) + (config.add_bias_linear ? fc1_rows + h : 0)) +
               moe_layers * mlp_weights(config, config.moe.shared_expert_intermediate_size);
   const int64_t expert = mlp_weights(config, config.expert_ffn_size());

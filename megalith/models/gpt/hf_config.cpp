@@ -69,6 +69,10 @@ Json gpt2_object(const GptConfig& config) {
 }  // namespace
 
 HfArchitecture hf_architecture(const GptConfig& config) {
+  MG_CHECK(
+      config.softmax_type == "vanilla",
+      "Hugging Face's models of the supported kinds have no attention sink: softmax_type is {}, not vanilla",
+      config.softmax_type);
   if (config.norm_kind() == NormKind::kRmsNorm) return hf_llama_architecture(config);
   const auto need = [](bool holds, std::string_view what) {
     MG_CHECK(holds, "Hugging Face's gpt2 model cannot hold this one: {}", what);

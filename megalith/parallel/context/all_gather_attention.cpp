@@ -105,6 +105,8 @@ class AllGatherAttentionNode : public Node {
                           .d_k = part.slice(2, 0, k),
                           .d_v = part.slice(2, k, 2 * k)},
                          exec);
+      heads.options.sink.differentiate(forward_->part(index).of(heads.heads(d_out)), args.out, args.lse,
+                                       exec);
       for (int64_t b = 0; b < kv.dim(0); ++b) {
         const Tensor sum = d_kv.slice(0, b, b + 1).slice(1, 0, part.dim(1));
         add(sum, part.slice(0, b, b + 1), sum, exec);
@@ -134,9 +136,11 @@ Var all_gather_attention(Tape& tape, const Var& qkv, const AttentionOptions& opt
   std::vector<Tensor> lse(static_cast<size_t>(forward->num_parts()));
   for (int index = 0; index < forward->num_parts(); ++index) {
     Tensor& part_lse = lse[static_cast<size_t>(index)];
-    if (tape.is_recording())
+    if (tape.is_recording() || options.sink.exists())
       part_lse = forward->heads().new_lse(forward->part(index).count, out.dtype(), exec);
-    attention(forward->part_args(qkv.data, kv, out, part_lse, index), exec);
+    const AttentionArgs args = forward->part_args(qkv.data, kv, out, part_lse, index);
+    attention(args, exec);
+    options.sink.join(args.out, part_lse, exec);
   }
   return tape.apply<AllGatherAttentionNode>(out, tape, qkv, std::move(forward), out, lse);
 }

@@ -26,6 +26,7 @@ Var with_shared_heads(Tape& tape, const Var& qkv, const AttentionOptions& option
   own.num_heads /= n;
   own.num_query_groups /= n;
   own.rng = options.rng.fold("context").fold(static_cast<uint64_t>(group.rank()));
+  own.sink.first_head += group.rank() * own.num_heads;
   const Var rows = heads_to_sequence(
       tape, qkv, exchange({options.num_heads, options.num_query_groups, options.num_query_groups}));
   return sequence_to_heads(tape, attend(rows, own), exchange({options.num_heads}));

@@ -87,6 +87,11 @@ class RingAttentionNode : public Node {
     const Tensor d_out = heads.heads(tape.take_gradient(output()));
     const Tensor& qkv = qkv_.get(exec);
     const DType sum_dtype = qkv.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
+    for (int part = 0; part < ring_->plan().num_parts(); ++part) {
+      const ContextHeads::Stretch queries = ring_->plan().part(part);
+      heads.options.sink.differentiate(queries.of(d_out), queries.of(heads.heads(out_)),
+                                       lse_[static_cast<size_t>(part)], exec);
+    }
     const Tensor own = ring_->own_keys_values(qkv, exec);
     const Tensor d_own = exec.zeros(own.shape(), sum_dtype);
     const Tensor d_q = exec.zeros(heads.queries(qkv).shape(), sum_dtype);
@@ -187,8 +192,11 @@ Var ring_attention(Tape& tape, const Var& qkv, const AttentionOptions& options, 
     }
   }
   const Tensor out = exec.empty({tokens, options.num_heads * options.head_dim}, dtype);
-  for (int index = 0; index < ring->plan().num_parts(); ++index)
-    copy(sums[static_cast<size_t>(index)], ring->plan().part(index).of(heads.heads(out)), exec);
+  for (int index = 0; index < ring->plan().num_parts(); ++index) {
+    const Tensor part = ring->plan().part(index).of(heads.heads(out));
+    copy(sums[static_cast<size_t>(index)], part, exec);
+    options.sink.join(part, lse[static_cast<size_t>(index)], exec);
+  }
   return tape.apply<RingAttentionNode>(out, tape, qkv, std::move(ring), out, lse);
 }
 
