@@ -74,6 +74,16 @@ TEST(CudaModel, PackedDocuments) {
   expect_same_step(llama_config(), DType::kF32, [](ModelRun& run) { run.packed_documents = true; });
 }
 
+TEST(CudaModel, LearnedSinks) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const char* softmax : {"learnable", "off-by-one"}) {
+      GptConfig config = llama_config();
+      config.softmax_type = softmax;
+      expect_same_step(config, dtype);
+    }
+  }
+}
+
 TEST(CudaModel, DropoutDrawsTheCpusMasks) {
   GptConfig config = gpt2_config();
   config.hidden_dropout = 0.2;
