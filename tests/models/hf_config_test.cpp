@@ -176,6 +176,7 @@ TEST_F(HfConfigTest, NamesModelsThatHuggingFaceDoesNotHave) {
     EXPECT_THAT([&] { to_hf_config(changed, {}); }, ThrowsMessage<Error>(HasSubstr(key)));
   };
   expect([](GptConfig& c) { c.swiglu = false; }, "swiglu");
+  expect([](GptConfig& c) { c.softmax_type = "off-by-one"; }, "softmax_type");
   expect([](GptConfig& c) { c.rotary_percent = 0.5; }, "rotary_percent");
   expect([](GptConfig& c) { c.position_embedding_type = "none"; }, "position_embedding_type");
   expect([](GptConfig& c) { c.qk_layernorm = c.add_qkv_bias = true; }, "add_qkv_bias");

@@ -69,6 +69,7 @@ TEST(RankParameters, StagesHoldTheModelOnce) {
   for (const bool is_llama : {true, false}) {
     RunConfig config = small_run(is_llama);
     config.model.untie_embeddings_and_output_weights = true;
+    config.model.softmax_type = "learnable";
     config.parallel.pipeline_model_parallel_size = 3;
     const PipelinePlan pipeline = pipeline_of(config, 3);
     int64_t sum = 0;

@@ -108,8 +108,7 @@ void declare_fields(GptConfig& c, FieldList& f) {
   f.add("attention_dropout", c.attention_dropout,
         {.help = "dropout on attention weights", .min = 0, .below = 1});
   f.add("softmax_type", c.softmax_type,
-        {.help =
-             "attention weights: of the keys, of one more key of score 0 and value 0, or of a learned score",
+        {.help = "sink beside the keys of attention: none, of score 0, or of a learned score for each head",
          .allowed = {"vanilla", "off-by-one", "learnable"}});
   f.add("window_size", c.window_size,
         {.help =
