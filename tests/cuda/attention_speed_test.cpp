@@ -165,39 +165,6 @@ TEST_F(CudaAttentionSpeed, PackedDocuments) {
   }
 }
 
-// Packed documents of 1024 with heads above 128: what is chosen, and the tiled kernels.
-TEST_F(CudaAttentionSpeed, PackedWideHeads) {
-  constexpr int kLength = 1024;
-  for (const Case& c : {Case{4, 4096, 4096, 8, 8, 192, 192}, Case{4, 4096, 4096, 8, 2, 192, 192},
-                        Case{4, 4096, 4096, 8, 8, 256, 256}, Case{4, 4096, 4096, 8, 2, 256, 256}}) {
-    std::vector<int32_t> starts, first_keys;
-    for (int token = 0; token <= c.batch * c.queries; token += kLength) starts.push_back(token);
-    for (int token = 0; token < c.batch * c.queries; ++token)
-      first_keys.push_back(token % c.queries / kLength * kLength);
-    const auto heads = [&](int count) {
-      return gpu_->zeros({c.batch, c.queries, count, c.head_dim}, DType::kBF16);
-    };
-    AttentionBackwardArgs args{.forward = {.q = heads(c.heads),
-                                           .k = heads(c.kv_heads),
-                                           .v = heads(c.kv_heads),
-                                           .out = heads(c.heads)},
-                               .d_out = heads(c.heads),
-                               .d_q = heads(c.heads),
-                               .d_k = heads(c.kv_heads),
-                               .d_v = heads(c.kv_heads)};
-    args.forward.first_key = gpu_->from_host<int32_t>(first_keys, {c.batch, c.queries});
-    args.forward.lse = gpu_->zeros({c.batch, c.heads, c.queries}, DType::kF32);
-    const double tiled = seconds_of(*gpu_, [&] { attention_backward(args, *gpu_); });
-    args.forward.documents = {
-        .starts = gpu_->from_host<int32_t>(starts, {static_cast<int64_t>(starts.size())}),
-        .longest = kLength};
-    const double chosen = seconds_of(*gpu_, [&] { attention_backward(args, *gpu_); });
-    std::printf("documents of %d, B %d S %d H %d/%d D %d: backward %.3f ms, tiled %.3f ms\n", kLength,
-                c.batch, c.queries, c.heads, c.kv_heads, c.head_dim, chosen * 1e3, tiled * 1e3);
-    std::fflush(stdout);
-  }
-}
-
 // What a call costs the host while the device has other work.
 TEST_F(CudaAttentionSpeed, HostTimeOfACall) {
   constexpr int kCalls = 200;

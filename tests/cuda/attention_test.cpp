@@ -335,10 +335,9 @@ TEST_F(CudaAttention, PackedDocumentsMatchTheCpu) {
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
     for (const Case& c :
          {Case{2, 300, 300, 4, 2, 64}, Case{3, 200, 200, 4, 4, 128}, Case{1, 500, 500, 4, 2, 128},
-          Case{2, 160, 160, 2, 1, 192}, Case{2, 160, 160, 2, 1, 256}, Case{1, 257, 257, 2, 2, 80},
-          Case{1, 900, 900, 4, 4, 192}, Case{3, 500, 500, 2, 2, 256}, Case{1, 900, 900, 6, 2, 192},
-          Case{2, 500, 500, 4, 1, 256}, Case{1, 900, 900, 4, 2, 256, Mask::kCausal, 0, 100},
-          Case{2, 300, 300, 4, 2, 64, Mask::kCausal, 0, 40}, Case{2, 160, 160, 2, 1, 40}}) {
+          Case{2, 160, 160, 2, 1, 192}, Case{2, 160, 160, 2, 1, 256}, Case{1, 300, 300, 2, 2, 192},
+          Case{1, 257, 257, 2, 2, 80}, Case{2, 300, 300, 4, 2, 64, Mask::kCausal, 0, 40},
+          Case{2, 160, 160, 2, 1, 40}}) {
       SCOPED_TRACE(std::string(name_of(dtype)) + " " + c.name());
       const Packed packed(c, c.batch == 2 ? 9 : 0);
       Pair pair = make_pair(c, dtype, cpu_, *gpu_, [&](const Tensor& host) { return on_gpu(host); });

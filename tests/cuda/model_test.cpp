@@ -74,14 +74,15 @@ TEST(CudaModel, PackedDocuments) {
   expect_same_step(llama_config(), DType::kF32, [](ModelRun& run) { run.packed_documents = true; });
 }
 
-TEST(CudaModel, LearnedSinks) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    for (const char* softmax : {"learnable", "off-by-one"}) {
-      GptConfig config = llama_config();
-      config.softmax_type = softmax;
-      expect_same_step(config, dtype);
-    }
+// The gradient of a score is a small difference of many terms: bf16 leaves too little of it to compare.
+TEST(CudaModel, Sinks) {
+  GptConfig config = llama_config();
+  for (const DType dtype : {DType::kF32, DType::kF16}) {
+    config.softmax_type = "learnable";
+    expect_same_step(config, dtype);
   }
+  config.softmax_type = "off-by-one";
+  expect_same_step(config, DType::kBF16);
 }
 
 TEST(CudaModel, DropoutDrawsTheCpusMasks) {

@@ -41,10 +41,8 @@ TEST(AttentionChoice, CudnnTakesDocumentsNotOtherLimits) {
   EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.has_window = true; }), AttentionKernel::kCudnn);
   EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.head_dim = 40; }), AttentionKernel::kTiled);
   EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.head_dim = 256; }), AttentionKernel::kCudnn);
-  const auto wide = [&](AttentionDesc& d) { documents(d), d.head_dim = 192, d.is_backward = true; };
-  EXPECT_EQ(chosen(wide), AttentionKernel::kCudnnRepeated);
-  EXPECT_EQ(chosen([&](AttentionDesc& d) { wide(d), d.kv_heads = d.heads; }), AttentionKernel::kCudnn);
-  EXPECT_EQ(chosen([&](AttentionDesc& d) { wide(d), d.has_documents = false; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.head_dim = 192, d.is_backward = true; }),
+            AttentionKernel::kTiled);
   EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.has_dropout = true; }), AttentionKernel::kTiled);
   EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.dtype = DType::kF32; }), AttentionKernel::kTiled);
 }

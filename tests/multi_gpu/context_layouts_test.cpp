@@ -15,6 +15,7 @@ struct Layout {
   int num_ranks = 1;
   ParallelConfig parallel;
   bool is_packed = false, has_window = false;
+  std::string softmax_type = "vanilla";
 };
 
 class GpuContextLayouts : public testing::TestWithParam<Layout> {};
@@ -24,6 +25,7 @@ TEST_P(GpuContextLayouts, TenStepsEqualOneGpu) {
   MG_NEED_GPUS(layout.num_ranks);
   const ScratchDirectory folder;
   RunConfig config = layout_config();
+  config.model.softmax_type = layout.softmax_type;
   if (layout.has_window) {
     config.model.window_size = {10, 0};
     config.model.window_attn_skip_freq = "3";
@@ -49,6 +51,8 @@ std::vector<Layout> layouts() {
     all.push_back({"Window" + name, 2, context(2, kind), false, true});
     all.push_back({"PackedWindow" + name, 2, context(2, kind), true, true});
   }
+  all.push_back({"SinksCp2_p2p", 2, context(2, "p2p"), false, false, "learnable"});
+  all.push_back({"SinksPackedWindowCp2_a2a", 2, context(2, "a2a"), true, true, "learnable"});
   ParallelConfig hybrid = context(2, "p2p");
   hybrid.hybrid_context_parallel = true;
   hybrid.max_seqlen_per_dp_cp_rank = 40;

@@ -8,7 +8,6 @@
 #include "megalith/core/exec.h"
 #include "megalith/kernels/cuda/attention_choice.h"
 #include "megalith/kernels/cuda/attention_decode.h"
-#include "megalith/kernels/cuda/attention_groups.h"
 #include "megalith/kernels/cuda/attention_tiled.h"
 #include "megalith/kernels/cuda/vendor/attention_cudnn.h"
 
@@ -102,37 +101,6 @@ ElementKind kind_of(DType dtype) {
                                  : ElementKind::kF16;
 }
 
-void backward_with_repeated_keys(const cpu::AttentionProblem& problem, const AttentionView& view,
-                                 const AttentionGradientView& gradients, Exec& exec) {
-  const ElementKind kind = kind_of(problem.dtype);
-  cudaStream_t stream = exec.cuda().stream();
-  const int64_t row = problem.heads * problem.head_dim, rows = problem.batch * problem.keys;
-  ScratchFrame frame(exec.scratch());
-  const auto single = [&](const char* what) -> HeadView {
-    const auto bytes = rows * row * static_cast<int64_t>(size_of(problem.dtype));
-    return {frame.take<std::byte>(bytes, what), problem.keys * row, row, problem.head_dim};
-  };
-  const auto pair = [&](const HeadView& grouped, const char* what) -> GroupedHeads {
-    return {problem.batch,    problem.keys, problem.heads, problem.kv_heads,
-            problem.head_dim, grouped,      single(what)};
-  };
-  const GroupedHeads k = pair(view.k, "repeated keys"), v = pair(view.v, "repeated values");
-  const GroupedHeads d_k = pair(gradients.d_k, "d_keys of each head"),
-                     d_v = pair(gradients.d_v, "d_values of each head");
-  MG_CUDA_CHECK(launch_repeat_heads(k, kind, stream));
-  MG_CUDA_CHECK(launch_repeat_heads(v, kind, stream));
-  AttentionView repeated = view;
-  repeated.kv_heads = repeated.heads;
-  repeated.k = k.single;
-  repeated.v = v.single;
-  AttentionGradientView g = gradients;
-  g.d_k = d_k.single;
-  g.d_v = d_v.single;
-  attention_cudnn_backward({problem.dtype, repeated}, g, SumOrder::kAny, exec);
-  MG_CUDA_CHECK(launch_sum_groups(d_k, kind, stream));
-  MG_CUDA_CHECK(launch_sum_groups(d_v, kind, stream));
-}
-
 }  // namespace
 
 void attention(const cpu::AttentionProblem& problem, Exec& exec) {
@@ -142,7 +110,6 @@ void attention(const cpu::AttentionProblem& problem, Exec& exec) {
   const bool has_documents = has_places(problem, {view.q, view.k, view.v, view.out}, exec);
   switch (choose(problem, view, Direction::kForward, has_documents).kernel) {
     case AttentionKernel::kCudnn:
-    case AttentionKernel::kCudnnRepeated:
       return attention_cudnn({problem.dtype, view}, exec);
     case AttentionKernel::kDecode: {
       const DecodeSplit split = split_decode(view, exec.cuda().limits().sm_count);
@@ -168,10 +135,8 @@ void attention_backward(const cpu::AttentionProblem& problem, const cpu::Attenti
       view.is_aligned && is_aligned({g.d_out, g.d_q, g.d_k, g.d_v}, problem.head_dim, problem.dtype);
   const bool has_documents =
       has_places(problem, {view.q, view.k, view.v, view.out, g.d_out, g.d_q, g.d_k, g.d_v}, exec);
-  const AttentionKernel kernel = choose(problem, view, Direction::kBackward, has_documents).kernel;
-  if (kernel == AttentionKernel::kCudnn)
+  if (choose(problem, view, Direction::kBackward, has_documents).kernel == AttentionKernel::kCudnn)
     return attention_cudnn_backward({problem.dtype, view}, g, SumOrder::kAny, exec);
-  if (kernel == AttentionKernel::kCudnnRepeated) return backward_with_repeated_keys(problem, view, g, exec);
   ScratchFrame frame(exec.scratch());
   g.delta = frame.take<float>(problem.batch * problem.heads * problem.queries, "attention delta");
   MG_CUDA_CHECK(launch_attention_tiled_backward(view, g, kind_of(problem.dtype), exec.cuda().stream()));
