@@ -130,6 +130,25 @@ TEST(ExpertOverlap, DropoutSelectiveRecomputeAndTokenCountsHaveTheSameBits) {
   EXPECT_EQ(with.first_gradients, without.first_gradients);
 }
 
+// An embedding that is the head's weight as well gets its gradients from both ends of the model: in their
+// order without overlap where all microbatches pass one chunk. With both ends of DualPipeV on a rank the
+// sums change places.
+TEST(ExpertOverlap, TiedEmbeddings) {
+  LayoutCase layout{.name = "",
+                    .num_ranks = 2,
+                    .parallel = {.expert_model_parallel_size = 2, .overlap_moe_expert_parallel_comm = true},
+                    .is_gpt2 = true,
+                    .moe = in_last_layers(1, 7)};
+  const LayoutRun with = testing::expect_equal_to_one_rank(layout);
+  const LayoutRun without = run_layout(without_overlap(layout), 10);
+  EXPECT_EQ(with.losses, without.losses);
+  EXPECT_EQ(with.first_gradients, without.first_gradients);
+  layout.num_ranks = 4;
+  layout.parallel.pipeline_model_parallel_size = 2;
+  layout.parallel.pipeline_schedule = "dualpipev";
+  testing::expect_equal_to_one_rank(layout);
+}
+
 // Writes down which units forwards and backwards begin to use.
 class Diary : public UnitHooks {
  public:
