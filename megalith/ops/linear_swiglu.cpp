@@ -74,6 +74,8 @@ void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& args, Exec& ex
                   {"pre", &args.pre, {tokens, 2 * ffn}},
                   {"d_pre", &args.d_pre, {tokens, 2 * ffn}}},
                  exec);
+  if (args.y.defined())
+    check_operands(kOp, {{"d_out", &args.d_out, args.d_out.shape()}, {"y", &args.y, {tokens, ffn}}}, exec);
   MG_CHECK(tokens == 0 || args.d_pre.raw() != args.pre.raw(), "{}: d_pre is pre itself", kOp);
   if constexpr (kHasCuda) {
     const cuda::SwigluLinearBackwardArgs problem{.dtype = args.d_out.dtype(),
@@ -84,13 +86,16 @@ void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& args, Exec& ex
                                                  .weight = args.weight.raw(),
                                                  .pre = args.pre.raw(),
                                                  .d_pre = args.d_pre.raw(),
+                                                 .y = raw_or_null(args.y),
                                                  .d_out_stride = args.d_out.row_stride(),
                                                  .weight_stride = args.weight.row_stride(),
                                                  .pre_stride = args.pre.row_stride(),
-                                                 .d_pre_stride = args.d_pre.row_stride()};
+                                                 .d_pre_stride = args.d_pre.row_stride(),
+                                                 .y_stride = args.y.defined() ? args.y.row_stride() : 0};
     if (exec.device().is_cuda() && cuda::takes_swiglu_linear_backward_input(problem, exec))
       return cuda::swiglu_linear_backward_input(problem, exec);
   }
+  if (args.y.defined()) activation(ActivationKind::kSwiglu, args.pre, args.y, exec);
   // Where the gradient of the linear half will be: no memory of its own.
   const Tensor d_y = args.d_pre.slice(1, ffn, 2 * ffn);
   gemm({.a = args.d_out, .b = args.weight, .c = d_y}, exec);

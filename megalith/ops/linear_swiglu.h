@@ -17,12 +17,14 @@ struct LinearSwigluArgs {
 void linear_swiglu(const LinearSwigluArgs& args, Exec& exec);
 
 /// For out = swiglu(pre) W^T the gradient of pre: activation_backward of d_y = d_out W, rounded to the dtype.
-/// On a GPU, d_y need not come to lie in memory.
+/// On a GPU, d_y need not come to lie in memory. y, where it is asked for, is made from the same reading of
+/// pre.
 struct SwigluLinearBackwardArgs {
   Tensor d_out;   // [T, H]
   Tensor weight;  // [H, F]
   Tensor pre;     // [T, 2F]
   Tensor d_pre;   // [T, 2F], not pre itself: d_y may lie there on the way
+  Tensor y = {};  // [T, F] becomes swiglu(pre), with the bits of activation(); or undefined
 };
 void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& args, Exec& exec);
 

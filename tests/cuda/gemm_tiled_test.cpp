@@ -179,6 +179,7 @@ TEST_F(CudaTiledGemm, SwigluOfTheTile) {
 TEST_F(CudaTiledGemm, SwigluBackwardOfTheTile) {
   for (const auto& [tokens, hidden, ffn] : kSwigluSizes) {
     for (const bool is_in_place : {false, true}) {
+      const bool makes_y = !is_in_place;
       SCOPED_TRACE(fmt::format("{} tokens, {} -> {}", tokens, hidden, ffn));
       const auto d_out = t.random({tokens, hidden}, kBF16, 1), weight = t.random({hidden, ffn}, kBF16, 2);
       const auto pre = t.random({tokens, 2 * ffn}, kBF16, 3), apart = t.poisoned({tokens, 2 * ffn}, kBF16);
@@ -188,6 +189,7 @@ TEST_F(CudaTiledGemm, SwigluBackwardOfTheTile) {
       cuda::tiled_gemm(problem_of({.a = d_out.gpu, .b = weight.gpu, .c = d_y}), t.gpu());
       activation_backward(ActivationKind::kSwiglu, pre.gpu, d_y, expected, t.gpu());
       const Tensor& d_pre = is_in_place ? pre.gpu : apart.gpu;
+      const auto y = t.poisoned({tokens, ffn}, kBF16);
       cuda::swiglu_linear_backward_input({.tokens = tokens,
                                           .hidden = hidden,
                                           .ffn = ffn,
@@ -195,12 +197,17 @@ TEST_F(CudaTiledGemm, SwigluBackwardOfTheTile) {
                                           .weight = weight.gpu.raw(),
                                           .pre = pre.gpu.raw(),
                                           .d_pre = d_pre.raw(),
+                                          .y = makes_y ? y.gpu.raw() : nullptr,
                                           .d_out_stride = hidden,
                                           .weight_stride = ffn,
                                           .pre_stride = 2 * ffn,
-                                          .d_pre_stride = 2 * ffn},
+                                          .d_pre_stride = 2 * ffn,
+                                          .y_stride = makes_y ? ffn : 0},
                                          t.gpu());
       EXPECT_EQ(values_of(d_pre), values_of(expected)) << "the bits of product and activation_backward";
+      if (!makes_y) continue;
+      activation(ActivationKind::kSwiglu, pre.gpu, d_y, t.gpu());
+      EXPECT_EQ(values_of(y.gpu), values_of(d_y)) << "the bits of the activation";
     }
   }
 }

@@ -45,6 +45,13 @@ TEST(LinearSwiglu, BackwardIsProductThenActivationBackward) {
     const Tensor d_pre = poisoned_tensor(exec, pre.shape(), dtype);
     swiglu_linear_backward_input({.d_out = d_out, .weight = weight, .pre = pre, .d_pre = d_pre}, exec);
     EXPECT_EQ(bits_of(d_pre), bits_of(expected));
+    const Tensor y = poisoned_tensor(exec, d_y.shape(), dtype);
+    const Tensor again = poisoned_tensor(exec, pre.shape(), dtype);
+    swiglu_linear_backward_input({.d_out = d_out, .weight = weight, .pre = pre, .d_pre = again, .y = y},
+                                 exec);
+    EXPECT_EQ(bits_of(again), bits_of(expected));
+    activation(ActivationKind::kSwiglu, pre, d_y, exec);
+    EXPECT_EQ(bits_of(y), bits_of(d_y));
   });
 }
 
@@ -71,6 +78,16 @@ TEST(LinearSwiglu, WrongShapesAreNamed) {
             exec);
       },
       message("swiglu_linear_backward_input: weight"));
+  EXPECT_THAT(
+      [&] {
+        swiglu_linear_backward_input({.d_out = matrix(4, 3),
+                                      .weight = matrix(3, 5),
+                                      .pre = matrix(4, 10),
+                                      .d_pre = matrix(4, 10),
+                                      .y = matrix(4, 6)},
+                                     exec);
+      },
+      message("swiglu_linear_backward_input: y"));
   const Tensor pre = matrix(4, 10);
   EXPECT_THAT(
       [&] {

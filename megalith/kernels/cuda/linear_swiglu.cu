@@ -19,6 +19,17 @@ __device__ inline float2 unpack(uint32_t word) {
   return {__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)};
 }
 
+// Two columns.
+__device__ inline uint32_t swiglu(uint32_t gate, uint32_t linear) {
+  const float2 g = unpack(gate), l = unpack(linear);
+  return pack(silu(g.x) * l.x, silu(g.y) * l.y);
+}
+
+__device__ inline uint4 swiglu(const uint4& gate, const uint4& linear) {
+  return {swiglu(gate.x, linear.x), swiglu(gate.y, linear.y), swiglu(gate.z, linear.z),
+          swiglu(gate.w, linear.w)};
+}
+
 struct SwigluPlaces {
   Bf16* pre;
   Bf16* y;
@@ -50,18 +61,10 @@ class SwigluRows {
     Bf16* pre = to_.pre + row * to_.pre_stride + col;
     *reinterpret_cast<uint4*>(pre) = gate;
     *reinterpret_cast<uint4*>(pre + to_.cols) = linear;
-    *reinterpret_cast<uint4*>(to_.y + row * to_.y_stride + col) = {
-        swiglu(gate.x, linear.x), swiglu(gate.y, linear.y), swiglu(gate.z, linear.z),
-        swiglu(gate.w, linear.w)};
+    *reinterpret_cast<uint4*>(to_.y + row * to_.y_stride + col) = swiglu(gate, linear);
   }
 
  private:
-  // Two columns.
-  __device__ static uint32_t swiglu(uint32_t gate, uint32_t linear) {
-    const float2 g = unpack(gate), l = unpack(linear);
-    return pack(silu(g.x) * l.x, silu(g.y) * l.y);
-  }
-
   const Args& to_;
   TurnedRows turned_;
   WarpTile tile_;
@@ -70,13 +73,15 @@ class SwigluRows {
 struct SwigluGradientPlaces {
   const Bf16* pre;
   Bf16* d_pre;
-  int64_t pre_stride, d_pre_stride;
+  Bf16* y;
+  int64_t pre_stride, d_pre_stride, y_stride;
   int32_t rows, cols;  // of the gradient of y
 };
 
 // Sums of a tile: the gradient of y = swiglu(pre). A lane's vectors of the first quarter of pre come while
 // the product is made, the others while it works on the quarter before. All of it stands behind the product:
 // cut into slices under the next one, it took 2 to 3 % longer at the power limit.
+template <bool kMakesY>
 class SwigluGradientRows {
  public:
   using Args = SwigluGradientPlaces;
@@ -106,6 +111,9 @@ class SwigluGradientRows {
         Bf16* out = to_.d_pre + place.row * to_.d_pre_stride + place.col;
         *reinterpret_cast<uint4*>(out) = d_gate;
         *reinterpret_cast<uint4*>(out + to_.cols) = d_linear;
+        if constexpr (kMakesY) {
+          *reinterpret_cast<uint4*>(to_.y + place.row * to_.y_stride + place.col) = swiglu(gate, linear);
+        }
       }
     }
   }
@@ -174,8 +182,8 @@ void linear_swiglu(const LinearSwigluArgs& a, Exec& exec) {
 bool takes_swiglu_linear_backward_input(const SwigluLinearBackwardArgs& a, Exec& exec) {
   return a.dtype == DType::kBF16 && is_hopper(exec) && a.hidden > 0 && a.hidden % 8 == 0 &&
          has_tiles_for_all(a.tokens, ceil_div<int64_t>(a.ffn, kTileCols), exec) &&
-         vectors_fit(8, 2, a.ffn, {a.d_out_stride, a.weight_stride, a.pre_stride, a.d_pre_stride},
-                     {a.d_out, a.weight, a.pre, a.d_pre});
+         vectors_fit(8, 2, a.ffn, {a.d_out_stride, a.weight_stride, a.pre_stride, a.d_pre_stride, a.y_stride},
+                     {a.d_out, a.weight, a.pre, a.d_pre, a.y});
 }
 
 void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& a, Exec& exec) {
@@ -186,12 +194,17 @@ void swiglu_linear_backward_input(const SwigluLinearBackwardArgs& a, Exec& exec)
                                  .terms = narrow<int32_t>(a.hidden)};
   const SwigluGradientPlaces to{.pre = static_cast<const Bf16*>(a.pre),
                                 .d_pre = static_cast<Bf16*>(a.d_pre),
+                                .y = static_cast<Bf16*>(a.y),
                                 .pre_stride = a.pre_stride,
                                 .d_pre_stride = a.d_pre_stride,
+                                .y_stride = a.y_stride,
                                 .rows = operands.rows,
                                 .cols = operands.cols};
-  launch_product<RowsAlong::kSum, RowsAlong::kResult, SwigluGradientRows>(operands, to, kBackwardPairsDown,
-                                                                          exec);
+  const auto launch = [&]<class Epilogue>() {
+    launch_product<RowsAlong::kSum, RowsAlong::kResult, Epilogue>(operands, to, kBackwardPairsDown, exec);
+  };
+  if (a.y != nullptr) return launch.operator()<SwigluGradientRows<true>>();
+  launch.operator()<SwigluGradientRows<false>>();
 }
 
 }  // namespace megalith::cuda

@@ -40,7 +40,8 @@ struct SwigluLinearBackwardArgs {
   const void* weight = nullptr;  // [hidden, ffn]
   const void* pre = nullptr;     // [tokens, 2 ffn]
   void* d_pre = nullptr;         // [tokens, 2 ffn]
-  int64_t d_out_stride = 0, weight_stride = 0, pre_stride = 0, d_pre_stride = 0;
+  void* y = nullptr;             // [tokens, ffn] becomes swiglu(pre); or null
+  int64_t d_out_stride = 0, weight_stride = 0, pre_stride = 0, d_pre_stride = 0, y_stride = 0;
 };
 
 /// Likewise: d_y is never in memory.
