@@ -24,6 +24,8 @@ struct BenchStepOptions {
   int64_t steps = 0;
   std::string tune;
   int64_t cpu_offloading_num_layers = 0;
+  std::string recompute_granularity = "none";
+  std::vector<std::string> recompute_modules = TrainConfig().recompute_modules;
   bool activation_arena = false;
   std::string cuda_graph_impl = "none";
 };
@@ -39,6 +41,9 @@ void declare_fields(BenchStepOptions& c, FieldList& f) {
         {.help = "that are timed, behind three others; 0: by the model", .min = 0, .main = true});
   f.add("cpu_offloading_num_layers", c.cpu_offloading_num_layers,
         {.help = "as in train: what the backward of the first layers needs waits in host memory", .min = 0});
+  f.add("recompute_granularity", c.recompute_granularity,
+        {.help = "as in train", .allowed = {"none", "selective", "full"}});
+  f.add("recompute_modules", c.recompute_modules, {.help = "as in train: layernorm, mlp_act"});
   f.add("activation_arena", c.activation_arena, {.help = "as in train: planned addresses"});
   f.add("cuda_graph_impl", c.cuda_graph_impl,
         {.help = "as in train: full_iteration replays CUDA graphs", .allowed = {"none", "full_iteration"}});
@@ -233,6 +238,8 @@ void run_bench_step(CommandLine& line) {
   TrainConfig train;
   train.train_iters = 1000;
   train.micro_batch_size = c.batch;
+  train.recompute_granularity = step_options.recompute_granularity;
+  train.recompute_modules = step_options.recompute_modules;
   train.cpu_offloading_num_layers = step_options.cpu_offloading_num_layers;
   train.cuda_graph_impl = step_options.cuda_graph_impl;
   train.cuda_graph_warmup_steps = 1;  // the graphs are captured before what is timed

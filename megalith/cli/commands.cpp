@@ -22,6 +22,7 @@ std::vector<Command> commands() {
       bench_step_command(),
       bench_kernels_command(),
       bench_gemm_command(),
+      bench_head_command(),
       bench_attention_command(),
       bench_decode_command(),
       options_command(),

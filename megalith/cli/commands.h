@@ -10,6 +10,7 @@ namespace megalith {
 Command bench_attention_command();
 Command bench_decode_command();
 Command bench_gemm_command();
+Command bench_head_command();
 Command bench_kernels_command();
 Command bench_step_command();
 Command doctor_command();
