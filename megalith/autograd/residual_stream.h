@@ -6,8 +6,8 @@
 
 namespace megalith {
 
-/// The hidden states between layers: x + branch, a sum that nobody has made yet. The norm that comes next
-/// makes it in its own pass.
+/// The hidden states between layers: x alone where the product of the last branch made the sum, or x +
+/// branch, a sum that nobody has made yet; the norm that comes next makes it in its own pass.
 struct ResidualStream {
   Var x;                             // [T, H]
   Var branch = {};                   // [T, H], or undefined: x alone

@@ -51,10 +51,20 @@ class Linear {
                         .shard = partition_ == Partition::kColumn ? shard : Shard{}});
   }
 
+  /// Whether forward and forward_swiglu can add a residual [T, out] in the pass of their product.
+  bool adds_residual() const {
+    return partition_ == Partition::kRow && mesh_->tp().size() == 1 && bias_ == nullptr;
+  }
+
   /// Rows of x and y: all T tokens, or for x of kColumn and y of kRow this rank's T / tp under sequence
   /// parallelism.
-  Var forward(Tape& tape, const SharedRows& rows, RowSum sum = RowSum::kMade) const {
+  Var forward(Tape& tape, const SharedRows& rows, RowSum sum = RowSum::kMade,
+              const Var& residual = {}) const {
     const Var& x = rows.own;
+    if (residual.data.defined()) {
+      MG_ASSERT(adds_residual());
+      return linear_sum(tape, x, *weight_, residual);
+    }
     const LinearBias bias{bias_, partition_ != Partition::kRow || mesh_->tp().rank() == 0};
     switch (partition_) {
       case Partition::kColumn:
@@ -74,8 +84,13 @@ class Linear {
     if (mesh_->tp().size() > 1) return swiglu(tape, forward(tape, x));
     return linear_swiglu(tape, x.own, *weight_);
   }
-  Var forward_swiglu(Tape& tape, const SwigluRows& rows, RowSum sum = RowSum::kMade) const {
+  Var forward_swiglu(Tape& tape, const SwigluRows& rows, RowSum sum = RowSum::kMade,
+                     const Var& residual = {}) const {
     MG_ASSERT(partition_ == Partition::kRow && bias_ == nullptr);
+    if (residual.data.defined()) {
+      MG_ASSERT(adds_residual());
+      return swiglu_linear_sum(tape, rows, *weight_, residual);
+    }
     if (sum == RowSum::kLeft) return swiglu_linear_term(tape, rows, *weight_, *scattered_over());
     return sum_of_terms(tape, swiglu_linear(tape, rows, *weight_, scattered_over()));
   }

@@ -40,9 +40,9 @@ class Mlp {
              mesh, store),
         activation_(options.activation) {}
 
-  /// x [T, H] -> [T, H].
-  Var forward(Tape& tape, const SharedRows& x, RowSum sum = RowSum::kMade) const {
-    return contract(tape, expand(tape, x), sum);
+  /// x [T, H] -> [T, H], on top of a residual where one is given (Linear::adds_residual of fc2).
+  Var forward(Tape& tape, const SharedRows& x, RowSum sum = RowSum::kMade, const Var& residual = {}) const {
+    return contract(tape, expand(tape, x), sum, residual);
   }
 
   /// The same in two calls: act(fc1(x)) [T, F / tp], and fc2 of it.
@@ -51,9 +51,11 @@ class Mlp {
     if (activation_ == ActivationKind::kSwiglu && !fc1_.has_bias()) return fc1_.swiglu_forward(tape, x);
     return activation(tape, fc1_.forward(tape, x), activation_);
   }
-  Var contract(Tape& tape, const Expanded& expanded, RowSum sum = RowSum::kMade) const {
-    if (const auto* rows = std::get_if<SwigluRows>(&expanded)) return fc2_.forward_swiglu(tape, *rows, sum);
-    return fc2_.forward(tape, std::get<Var>(expanded), sum);
+  Var contract(Tape& tape, const Expanded& expanded, RowSum sum = RowSum::kMade,
+               const Var& residual = {}) const {
+    if (const auto* rows = std::get_if<SwigluRows>(&expanded))
+      return fc2_.forward_swiglu(tape, *rows, sum, residual);
+    return fc2_.forward(tape, std::get<Var>(expanded), sum, residual);
   }
 
   ActivationKind activation_kind() const { return activation_; }

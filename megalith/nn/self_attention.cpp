@@ -70,7 +70,8 @@ SelfAttention::SelfAttention(const Options& options, const Mesh& mesh, Parameter
                                .shard = {.dim = 0, .index = mesh.tp().rank(), .count = mesh.tp().size()}});
 }
 
-Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const SharedRows& x, RowSum sum) const {
+Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const SharedRows& x, RowSum sum,
+                           const Var& residual) const {
   Var qkv = qkv_.forward(tape, x);  // [T, (N + 2K) D]
   if (options_.qk_norm) {
     const int64_t d = options_.head_dim;
@@ -84,7 +85,7 @@ Var SelfAttention::forward(Tape& tape, const ForwardContext& context, const Shar
   }
   const Var heads =
       context.cache != nullptr ? attend_with_cache(tape, context, qkv) : attend(tape, context, qkv);
-  return proj_.forward(tape, heads, sum);
+  return proj_.forward(tape, heads, sum, residual);
 }
 
 Var SelfAttention::attend(Tape& tape, const ForwardContext& context, const Var& qkv) const {

@@ -39,9 +39,10 @@ class SelfAttention {
   };
   SelfAttention(const Options& options, const Mesh& mesh, ParameterStore& store);
 
-  /// x [T, H] -> [T, H]; under sequence parallelism [T / tp, H].
-  Var forward(Tape& tape, const ForwardContext& context, const SharedRows& x,
-              RowSum sum = RowSum::kMade) const;
+  /// x [T, H] -> [T, H]; under sequence parallelism [T / tp, H]. On top of a residual where one is given
+  /// (Linear::adds_residual of linear_proj).
+  Var forward(Tape& tape, const ForwardContext& context, const SharedRows& x, RowSum sum = RowSum::kMade,
+              const Var& residual = {}) const;
 
   const Options& options() const { return options_; }
   const Linear& qkv() const { return qkv_; }

@@ -30,13 +30,21 @@ ResidualStream TransformerLayer::forward(Tape& tape, const ForwardContext& conte
   const RowSum sum = leaves_sums ? RowSum::kLeft : RowSum::kMade;
   Communicator* terms_of = leaves_sums ? &mesh_->tp() : nullptr;
 
+  // A branch, or with `residual` the sum that its last product has made.
+  const auto stream_behind = [&](const Var& x, const Var& branch, const Var& residual, const char* what) {
+    if (residual.data.defined()) return ResidualStream{branch};
+    return ResidualStream{x, dropout(tape, branch, drop, rng.fold(what)), terms_of};
+  };
+
   const NormResult input = input_norm_.forward(tape, stream);
-  const Var attended = attention_.forward(tape, context, {input.y, input.whole}, sum);
-  const NormResult middle = pre_mlp_norm_.forward(
-      tape, {input.sum, dropout(tape, attended, drop, rng.fold("attention")), terms_of});
-  const Var expanded =
-      moe_ ? moe_->forward(tape, context, middle.y) : mlp_->forward(tape, {middle.y, middle.whole}, sum);
-  return {middle.sum, dropout(tape, expanded, drop, rng.fold("mlp")), terms_of};
+  const Var first = drop == 0 && attention_.proj().adds_residual() ? input.sum : Var{};
+  const Var attended = attention_.forward(tape, context, {input.y, input.whole}, sum, first);
+  const NormResult middle =
+      pre_mlp_norm_.forward(tape, stream_behind(input.sum, attended, first, "attention"));
+  if (moe_) return stream_behind(middle.sum, moe_->forward(tape, context, middle.y), {}, "mlp");
+  const Var second = drop == 0 && mlp_->fc2().adds_residual() ? middle.sum : Var{};
+  const Var expanded = mlp_->forward(tape, {middle.y, middle.whole}, sum, second);
+  return stream_behind(middle.sum, expanded, second, "mlp");
 }
 
 std::optional<DecodeLayer> TransformerLayer::decode_layer(const KvCache& cache) const {

@@ -5,6 +5,8 @@
 #include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cpu/gemm.h"
 #include "megalith/kernels/cuda/gemm.h"
+#include "megalith/ops/check.h"
+#include "megalith/ops/elementwise.h"
 
 namespace megalith {
 namespace {
@@ -20,6 +22,16 @@ Matrix matrix_of(const Tensor& tensor, const char* name) {
   Matrix matrix{1, tensor.dim(-1), std::max<int64_t>(tensor.row_stride(), 1)};
   for (int i = 0; i + 1 < tensor.rank(); ++i) matrix.rows *= tensor.dim(i);
   return matrix;
+}
+
+void check_addend(const GemmArgs& args, const Exec& exec) {
+  const Tensor &addend = args.addend, &c = args.c;
+  check_tensor("gemm", "addend", addend, c.dtype(), c.shape(), exec);
+  MG_CHECK(c.numel() == 0 || (addend.is_rows() && addend.row_stride() == c.row_stride()),
+           "gemm: rows of the addend are {} apart, those of c {}", addend.row_stride(), c.row_stride());
+  MG_CHECK(c.numel() == 0 || addend.raw() != c.raw(), "gemm: the addend is c itself; allowed: beta 1");
+  MG_CHECK(args.beta == 0 && !args.bias.defined(), "gemm: an addend needs beta 0, not {}, and no bias",
+           args.beta);
 }
 
 }  // namespace
@@ -55,18 +67,27 @@ void gemm(const GemmArgs& args, Exec& exec) {
   for (const Tensor* tensor : {&args.a, &args.b, &args.c})
     MG_CHECK(tensor->device() == exec.device(), "gemm: a tensor of {} on {}", tensor->device().name(),
              exec.device().name());
-  const cpu::GemmProblem problem{c.rows,
-                                 c.columns,
-                                 k,
-                                 {args.a.raw(), a.row_stride, transpose_a},
-                                 {args.b.raw(), b.row_stride, transpose_b},
-                                 dtype,
-                                 args.c.dtype(),
-                                 args.c.raw(),
-                                 c.row_stride,
-                                 bias,
-                                 args.alpha,
-                                 args.beta};
+  if (args.addend.defined()) check_addend(args, exec);
+  cpu::GemmProblem problem{c.rows,
+                           c.columns,
+                           k,
+                           {args.a.raw(), a.row_stride, transpose_a},
+                           {args.b.raw(), b.row_stride, transpose_b},
+                           dtype,
+                           args.c.dtype(),
+                           args.c.raw(),
+                           c.row_stride,
+                           bias,
+                           args.alpha,
+                           args.beta};
+  if (args.addend.defined()) {
+    problem.beta = 1;
+    if (exec.device().is_cuda() && k > 0) {
+      problem.addend = args.addend.raw();
+    } else {
+      copy(args.addend, args.c, exec);
+    }
+  }
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) return cuda::gemm(problem, exec);
   }

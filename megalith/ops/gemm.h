@@ -7,7 +7,7 @@ namespace megalith {
 
 enum class Transpose { kNo, kYes };
 
-/// C = alpha * op(A) op(B) + beta * C (+ bias on every row of C).
+/// C = alpha * op(A) op(B) + beta * C (+ bias on every row of C), or + addend in the place of the old C.
 /// A, B: f64, f32 or bf16, the same for both, matrices of constant row stride. C: their dtype, or f32 for
 /// bf16 inputs (weight gradients). Sums are kept in f32 (f64 for f64). With beta == 0 the old contents of C
 /// are not read.
@@ -19,7 +19,8 @@ struct GemmArgs {
   Transpose transpose_b = Transpose::kNo;
   double alpha = 1;
   double beta = 0;
-  Tensor bias;  // [N], dtype of C, or undefined; needs beta == 0
+  Tensor bias;    // [N], dtype of C, or undefined; needs beta == 0
+  Tensor addend;  // [M, N], dtype and row stride of C, another place, or undefined; needs beta == 0, no bias
 };
 
 void gemm(const GemmArgs& args, Exec& exec);

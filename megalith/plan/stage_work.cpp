@@ -36,8 +36,10 @@ TokenWork token_work(const RunConfig& config, const MeshShape& shape, bool has_e
   TokenWork work;
   work.product_flops = 2 * static_cast<double>(layer_size(model, has_experts).active) / tp;
   work.attention_flops = 4 * q / tp * mean_visible_keys(config.data.seq_length, window);
-  // Two norms (read, write) and two residual sums (two reads, a write); rotary q and k; the activation.
-  work.forward_bytes = bytes * (10 * h / rows + 2 * (q + kv) / tp + (gate + 1) * width / tp);
+  // Two norms (read, write) and two residual sums (two reads, a write, or where the ranks do not share them a
+  // product's reading of the residual); rotary q and k; the activation.
+  const double sums = tp == 1 ? 2 : 6;
+  work.forward_bytes = bytes * ((4 + sums) * h / rows + 2 * (q + kv) / tp + (gate + 1) * width / tp);
   // Norm backward reads x, dy and the residual's gradient and writes dx; the activation reads its input
   // and dy and writes the input's gradient.
   work.backward_bytes = bytes * (12 * h / rows + 2 * (q + kv) / tp + (2 * gate + 1) * width / tp);

@@ -46,18 +46,21 @@ TEST(CudaGemm, EveryTransposeSizeAndLayout) {
                                    layout == Layout::kContiguous ? "" : " padded"));
           const auto a = t.random(ta ? Shape{k, m} : Shape{m, k}, c.dtype, 1, layout);
           const auto b = t.random(tb ? Shape{n, k} : Shape{k, n}, c.dtype, 2, layout);
-          const auto run = [&](const Twins::Pair& out, double beta, const Twins::Pair& bias) {
+          const auto run = [&](const Twins::Pair& out, double beta, const Twins::Pair& bias,
+                               const Twins::Pair& addend = {}) {
             const GemmArgs args{.transpose_a = ta ? Transpose::kYes : Transpose::kNo,
                                 .transpose_b = tb ? Transpose::kYes : Transpose::kNo,
                                 .alpha = 0.5,
                                 .beta = beta};
             GemmArgs cpu = args, gpu = args;
-            cpu.a = a.cpu, cpu.b = b.cpu, cpu.c = out.cpu, cpu.bias = bias.cpu;
-            gpu.a = a.gpu, gpu.b = b.gpu, gpu.c = out.gpu, gpu.bias = bias.gpu;
+            cpu.a = a.cpu, cpu.b = b.cpu, cpu.c = out.cpu, cpu.bias = bias.cpu, cpu.addend = addend.cpu;
+            gpu.a = a.gpu, gpu.b = b.gpu, gpu.c = out.gpu, gpu.bias = bias.gpu, gpu.addend = addend.gpu;
             gemm(cpu, t.cpu());
             gemm(gpu, t.gpu());
-            // What is added (a bias, the old C) may meet a product that has been rounded to the dtype of C.
-            const double product = bias.cpu.defined() || beta != 0 ? std::sqrt(static_cast<double>(k)) : 0;
+            // What is added (a bias, the old C, an addend) may meet a product that has been rounded to the
+            // dtype of C.
+            const bool is_added_to = bias.cpu.defined() || beta != 0 || addend.cpu.defined();
+            const double product = is_added_to ? std::sqrt(static_cast<double>(k)) : 0;
             const double terms = static_cast<double>(k + 2);
             const double magnitude =
                 1 + product * conformance::unit_roundoff(c.out_dtype) / (0x1p-24 * std::sqrt(terms));
@@ -66,6 +69,7 @@ TEST(CudaGemm, EveryTransposeSizeAndLayout) {
           run(t.poisoned({m, n}, c.out_dtype, layout), 0, {});
           run(t.random({m, n}, c.out_dtype, 3, layout), 1, {});
           run(t.poisoned({m, n}, c.out_dtype, layout), 0, t.random({n}, c.out_dtype, 4));
+          run(t.poisoned({m, n}, c.out_dtype, layout), 0, {}, t.random({m, n}, c.out_dtype, 5, layout));
         }
       }
     }

@@ -86,6 +86,14 @@ void check_case(const Case& c, DType dtype, DType out_dtype, Layout layout, Exec
   gemm(args, exec);
   expect_close(args.c, reference(c, a, b, {.alpha = 0.5, .beta = -2, .old_c = old_c}), allowed,
                "added to the old, " + name_of_case(c));
+
+  const Tensor addend = random_tensor(exec, {c.m, c.n}, out_dtype, 5, layout);
+  args.c = poisoned_tensor(exec, {c.m, c.n}, out_dtype, layout);
+  args.beta = 0;
+  args.addend = addend;
+  gemm(args, exec);
+  expect_close(args.c, reference(c, a, b, {.alpha = 0.5, .beta = 1, .old_c = values_of(addend)}), allowed,
+               "added to another, " + name_of_case(c));
 }
 
 TEST(Gemm, MatchesPlainLoops) {
@@ -240,6 +248,15 @@ TEST(Gemm, RefusesWhatDoesNotFit) {
   EXPECT_THROW(gemm({.a = a, .b = b, .c = c, .bias = exec.zeros({3}, DType::kF32)}, exec), Error);
   EXPECT_THROW(gemm({.a = a, .b = b.transpose(0, 1), .c = c, .transpose_b = Transpose::kYes}, exec), Error);
   EXPECT_THROW(gemm({.a = a, .b = b}, exec), Error);
+  const auto sum = [&](const Tensor& addend, double beta) {
+    gemm({.a = a, .b = b, .c = c, .beta = beta, .addend = addend}, exec);
+  };
+  EXPECT_NO_THROW(sum(exec.zeros({2, 4}, DType::kF32), 0));
+  EXPECT_THROW(sum(exec.zeros({2, 4}, DType::kF32), 1), Error);
+  EXPECT_THROW(sum(exec.zeros({2, 5}, DType::kF32), 0), Error);
+  EXPECT_THROW(sum(exec.zeros({2, 5}, DType::kF32).slice(1, 0, 4), 0), Error);
+  EXPECT_THROW(sum(exec.zeros({2, 4}, DType::kF64), 0), Error);
+  EXPECT_THROW(sum(c, 0), Error);
 }
 
 TEST(GemmPerformance, TrainingShapes) {

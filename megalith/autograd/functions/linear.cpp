@@ -9,13 +9,20 @@ namespace {
 
 class LinearNode : public Node {
  public:
-  LinearNode(const Tape& tape, const Var& x, Parameter& weight, Parameter* bias, Communicator* scattered_over)
-      : x_(tape, x), x_id_(x.id), weight_(&weight), bias_(bias), scattered_over_(scattered_over) {}
+  LinearNode(const Tape& tape, const Var& x, Parameter& weight, Parameter* bias, Communicator* scattered_over,
+             ValueId residual_id = kNoGradient)
+      : x_(tape, x),
+        x_id_(x.id),
+        residual_id_(residual_id),
+        weight_(&weight),
+        bias_(bias),
+        scattered_over_(scattered_over) {}
   const char* name() const override { return "linear"; }
 
   void backward_input(Tape& tape) override {
     Exec& exec = tape.exec();
     const Tensor d_y = tape.take_gradient(output());
+    tape.add_gradient(residual_id_, d_y);
     const int64_t num_pieces = scattered_over_ != nullptr ? scattered_over_->size() : 1;
     Tensor d_x;
     if (x_id_ != kNoGradient) d_x = exec.empty({num_pieces * d_y.dim(0), weight_->data.dim(1)}, d_y.dtype());
@@ -39,7 +46,7 @@ class LinearNode : public Node {
 
  private:
   Saved x_;
-  ValueId x_id_;
+  ValueId x_id_, residual_id_;
   Parameter* weight_;
   Parameter* bias_;
   Communicator* scattered_over_;
@@ -73,6 +80,13 @@ Tensor forward(const Tensor& x, Parameter& weight, LinearBias bias, Communicator
 Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias, Communicator* scattered_over) {
   const Tensor y = forward(x.data, weight, bias, scattered_over, tape.exec());
   return tape.apply<LinearNode>(y, tape, x, weight, bias.parameter, scattered_over);
+}
+
+Var linear_sum(Tape& tape, const Var& x, Parameter& weight, const Var& residual) {
+  const Tensor y = tape.exec().empty(residual.data.shape(), x.data.dtype());
+  gemm({.a = x.data, .b = weight.data, .c = y, .transpose_b = Transpose::kYes, .addend = residual.data},
+       tape.exec());
+  return tape.apply<LinearNode>(y, tape, x, weight, nullptr, nullptr, residual.id);
 }
 
 Var linear_term(Tape& tape, const Var& x, Parameter& weight, LinearBias bias, Communicator& scattered_over) {

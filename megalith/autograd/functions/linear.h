@@ -1,5 +1,5 @@
 #pragma once
-// defines: LinearBias, linear, linear_term, record_linear, accumulate_weight_gradient
+// defines: LinearBias, linear, linear_sum, linear_term, record_linear, accumulate_weight_gradient
 
 #include "megalith/autograd/parameter.h"
 #include "megalith/autograd/tape.h"
@@ -20,6 +20,9 @@ struct LinearBias {
 /// out]; both ways the products are made in pieces that hide what travels (split_products.h).
 Var linear(Tape& tape, const Var& x, Parameter& weight, LinearBias bias = {},
            Communicator* scattered_over = nullptr);
+
+/// residual + x W^T, residual [T, out]: one pass, and not the bits of product and sum.
+Var linear_sum(Tape& tape, const Var& x, Parameter& weight, const Var& residual);
 
 /// The term of this rank alone, [T, out], for one who makes the sum: what comes on the tape is the sum, as
 /// from linear() with the group.

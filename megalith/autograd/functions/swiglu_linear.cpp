@@ -17,9 +17,11 @@ Tensor swiglu_of(const Tensor& pre, Exec& exec) {
 
 class SwigluLinearNode : public Node {
  public:
-  SwigluLinearNode(const Tape& tape, const SwigluRows& rows, Parameter& weight, Communicator* scattered_over)
+  SwigluLinearNode(const Tape& tape, const SwigluRows& rows, Parameter& weight, Communicator* scattered_over,
+                   ValueId residual_id = kNoGradient)
       : pre_(tape, rows.pre),
         pre_id_(rows.pre.id),
+        residual_id_(residual_id),
         y_(tape.options().recompute.covers("activation") ? Tensor() : rows.y),
         weight_(&weight),
         scattered_over_(scattered_over) {}
@@ -27,21 +29,26 @@ class SwigluLinearNode : public Node {
 
   void backward_input(Tape& tape) override {
     Exec& exec = tape.exec();
-    Tensor pre, d_pre;
+    const Tensor d_out = tape.take_gradient(output());
+    tape.add_gradient(residual_id_, d_out);
+    Tensor pre, d_pre, y;  // y: the one that is not kept
     if (pre_id_ != kNoGradient) {
       pre = pre_.get(exec);
       d_pre = exec.empty(pre.shape(), pre.dtype());
+      if (!y_.defined()) y = exec.empty({pre.dim(0), pre.dim(1) / 2}, pre.dtype());
     }
-    d_out_ = products_of_gathered(tape.take_gradient(output()), scattered_over_, OwnRows::kCopy, exec,
-                                  [&](int64_t first, const Tensor& rows) {
-                                    if (!pre.defined()) return;
-                                    const int64_t end = first + rows.dim(0);
-                                    swiglu_linear_backward_input({.d_out = rows,
-                                                                  .weight = weight_->data,
-                                                                  .pre = pre.slice(0, first, end),
-                                                                  .d_pre = d_pre.slice(0, first, end)},
-                                                                 exec);
-                                  });
+    d_out_ = products_of_gathered(
+        d_out, scattered_over_, OwnRows::kCopy, exec, [&](int64_t first, const Tensor& rows) {
+          if (!pre.defined()) return;
+          const int64_t end = first + rows.dim(0);
+          swiglu_linear_backward_input({.d_out = rows,
+                                        .weight = weight_->data,
+                                        .pre = pre.slice(0, first, end),
+                                        .d_pre = d_pre.slice(0, first, end),
+                                        .y = y.defined() ? y.slice(0, first, end) : y},
+                                       exec);
+        });
+    if (y.defined()) y_ = y;
     if (pre.defined()) tape.add_gradient(pre_id_, d_pre);
   }
 
@@ -57,7 +64,7 @@ class SwigluLinearNode : public Node {
 
  private:
   Saved pre_;
-  ValueId pre_id_;
+  ValueId pre_id_, residual_id_;
   Tensor y_;
   Parameter* weight_;
   Communicator* scattered_over_;
@@ -96,6 +103,13 @@ Tensor forward(const Tensor& y, const Tensor& weight, Communicator* summed_over,
 Var swiglu_linear(Tape& tape, const SwigluRows& rows, Parameter& weight, Communicator* scattered_over) {
   return tape.apply<SwigluLinearNode>(forward(rows.y, weight.data, scattered_over, tape.exec()), tape, rows,
                                       weight, scattered_over);
+}
+
+Var swiglu_linear_sum(Tape& tape, const SwigluRows& rows, Parameter& weight, const Var& residual) {
+  const Tensor sum = tape.exec().empty(residual.data.shape(), rows.y.dtype());
+  gemm({.a = rows.y, .b = weight.data, .c = sum, .transpose_b = Transpose::kYes, .addend = residual.data},
+       tape.exec());
+  return tape.apply<SwigluLinearNode>(sum, tape, rows, weight, nullptr, residual.id);
 }
 
 Var swiglu_linear_term(Tape& tape, const SwigluRows& rows, Parameter& weight, Communicator& scattered_over) {

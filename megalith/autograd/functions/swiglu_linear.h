@@ -1,5 +1,6 @@
 #pragma once
-// defines: SwigluRows, swiglu, linear_swiglu, swiglu_linear, swiglu_linear_term
+// defines: SwigluRows, swiglu, linear_swiglu, swiglu_linear, swiglu_linear_sum,
+// swiglu_linear_term
 
 #include "megalith/autograd/parameter.h"
 #include "megalith/autograd/tape.h"
@@ -22,7 +23,8 @@ SwigluRows linear_swiglu(Tape& tape, const Var& x, Parameter& weight);
 /// group is what it is in linear().
 Var swiglu_linear(Tape& tape, const SwigluRows& rows, Parameter& weight,
                   Communicator* scattered_over = nullptr);
-/// What linear_term() is to linear().
+/// What linear_sum() and linear_term() are to linear().
+Var swiglu_linear_sum(Tape& tape, const SwigluRows& rows, Parameter& weight, const Var& residual);
 Var swiglu_linear_term(Tape& tape, const SwigluRows& rows, Parameter& weight, Communicator& scattered_over);
 
 }  // namespace megalith

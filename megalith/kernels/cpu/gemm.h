@@ -27,6 +27,7 @@ struct GemmProblem {
   const void* bias = nullptr;  // [n], dtype of C; only with beta == 0
   double alpha = 1;
   double beta = 0;
+  const void* addend = nullptr;  // GPU only: what beta multiplies, with rows as far apart; null: C
 };
 
 void gemm(const GemmProblem& problem, Exec& exec);

@@ -10,7 +10,7 @@ namespace megalith::cuda {
 /// As cpu::gemm, by cuBLASLt on the stream of `exec`. f32 is computed in f32, bf16 with sums in f32. The
 /// algorithm is that of the table for this GPU (vendor/gemm_table.h), where it has the product, else
 /// cuBLASLt's first choice; it is looked up once and kept in `exec`. Few rows go to gemv.h. A bias, and with
-/// beta != 0 the old C, may be added after the product has been rounded to the dtype of C.
+/// beta != 0 the old C or the addend, may be added after the product has been rounded to the dtype of C.
 void gemm(const cpu::GemmProblem& problem, Exec& exec);
 
 /// One line for each problem seen so far: sizes, layouts, algorithm, tile, workspace.

@@ -13,10 +13,11 @@ constexpr int kAtOnce = 8;  // vectors of the weight on their way to one thread
 struct Args {
   const void* a;
   const void* b;
-  const void* bias;  // of Out, or null
+  const void* bias;    // of Out, or null
+  const void* addend;  // of Out, as far apart as C, or null
   void* c;
   int64_t n, k, a_stride, b_stride, c_stride;
-  float alpha;
+  float alpha, beta;
 };
 
 // While the kernel before runs to its end, the row of the weight comes into the L2 cache, in which it stays
@@ -68,6 +69,8 @@ __global__ __launch_bounds__(kWarps* kWarp) void gemv_kernel(Args args) {
     float sum = args.alpha * warp_sum(sums[row]);
     if (lane != 0) continue;
     if (args.bias != nullptr) sum += to_acc(static_cast<const Out*>(args.bias)[column]);
+    if (args.addend != nullptr)
+      sum += args.beta * to_acc(static_cast<const Out*>(args.addend)[row * args.c_stride + column]);
     static_cast<Out*>(args.c)[row * args.c_stride + column] = from_acc<Out>(sum);
   }
 }
@@ -77,13 +80,17 @@ void launch(const cpu::GemmProblem& p, Exec& exec) {
   const Args args{.a = p.a.data,
                   .b = p.b.data,
                   .bias = p.bias,
+                  .addend = p.beta == 0           ? nullptr
+                            : p.addend != nullptr ? p.addend
+                                                  : p.c,
                   .c = p.c,
                   .n = p.n,
                   .k = p.k,
                   .a_stride = p.a.row_stride,
                   .b_stride = p.b.row_stride,
                   .c_stride = p.c_row_stride,
-                  .alpha = static_cast<float>(p.alpha)};
+                  .alpha = static_cast<float>(p.alpha),
+                  .beta = static_cast<float>(p.beta)};
   auto* kernel = p.m == 1   ? gemv_kernel<T, Out, 1>
                  : p.m == 2 ? gemv_kernel<T, Out, 2>
                  : p.m == 3 ? gemv_kernel<T, Out, 3>
@@ -97,7 +104,7 @@ void launch(const cpu::GemmProblem& p, Exec& exec) {
 bool takes_gemv(const cpu::GemmProblem& p) {
   const bool has_types = (p.dtype == DType::kBF16 || p.dtype == DType::kF32) &&
                          (p.out_dtype == p.dtype || p.out_dtype == DType::kF32);
-  if (!has_types || p.m > kMaxRows || p.a.transpose || !p.b.transpose || p.beta != 0) return false;
+  if (!has_types || p.m > kMaxRows || p.a.transpose || !p.b.transpose) return false;
   const auto size = static_cast<int64_t>(size_of(p.dtype));
   return vectors_fit(static_cast<int>(kVectorBytes / size), size, p.k, {p.a.row_stride, p.b.row_stride},
                      {p.a.data, p.b.data});

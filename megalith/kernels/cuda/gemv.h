@@ -5,7 +5,8 @@
 
 namespace megalith::cuda {
 
-/// Few rows times a weight that lies row by row, C = A B^T (+ bias): reading the weight is all the work.
+/// Few rows times a weight that lies row by row, C = A B^T (+ bias, + addend or old C): reading the weight is
+/// all the work.
 bool takes_gemv(const cpu::GemmProblem& problem);
 
 /// As cuda::gemm for such a product: a warp reads a row of B once, for all rows of A, and sums in f32.

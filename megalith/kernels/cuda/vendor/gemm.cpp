@@ -33,7 +33,7 @@ GemmKey key_of(const cpu::GemmProblem& p, bool fuses_bias, double beta) {
           .reads_c = beta != 0,
           .a_alignment = alignment_of(p.a.data, p.a.row_stride * size),
           .b_alignment = alignment_of(p.b.data, p.b.row_stride * size),
-          .c_alignment = alignment_of(p.c, p.c_row_stride * out_size),
+          .c_alignment = std::min(alignment_of(p.c, p.c_row_stride * out_size), alignment_of(p.addend, 0)),
           .bias_alignment = fuses_bias ? alignment_of(p.bias, 0) : 0};
 }
 
@@ -96,6 +96,7 @@ void gemm(const cpu::GemmProblem& p, Exec& exec) {
              .b = p.b.data,
              .c = p.c,
              .bias = p.bias,
+             .addend = p.addend,
              .alpha = p.alpha,
              .beta = beta,
              .workspace = frame.take<std::byte>(kGemmWorkspaceBytes, "gemm workspace"),

@@ -76,10 +76,11 @@ GemmPlan::~GemmPlan() {
 void GemmPlan::run(const Call& call, cublasLtHandle_t handle) const {
   if (key_.has_bias) set(operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, call.bias);
   const float alpha = static_cast<float>(call.alpha), beta = static_cast<float>(call.beta);
+  const void* addend = call.addend != nullptr ? call.addend : call.c;
   const bool is_f64 = key_.dtype == DType::kF64;
   MG_CUBLAS_CHECK(cublasLtMatmul(handle, operation_, is_f64 ? static_cast<const void*>(&call.alpha) : &alpha,
                                  call.b, b_, call.a, a_,
-                                 is_f64 ? static_cast<const void*>(&call.beta) : &beta, call.c, c_, call.c,
+                                 is_f64 ? static_cast<const void*>(&call.beta) : &beta, addend, c_, call.c,
                                  c_, &choice_.algo, call.workspace, choice_.workspaceSize, call.stream));
 }
 

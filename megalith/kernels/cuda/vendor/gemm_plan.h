@@ -31,6 +31,7 @@ class GemmPlan {
     const void* b = nullptr;
     void* c = nullptr;
     const void* bias = nullptr;
+    const void* addend = nullptr;  // what beta multiplies; null: c
     double alpha = 1, beta = 0;
     void* workspace = nullptr;  // workspace_bytes()
     cudaStream_t stream = nullptr;
