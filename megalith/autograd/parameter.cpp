@@ -79,6 +79,7 @@ Parameter& ParameterStore::add(ParameterSpec spec) {
 void ParameterStore::materialize(Exec& exec, DType dtype, const FlatSharing& sharing) {
   const OwnerScope scope(exec.ledger(), "parameters");
   dtype_ = dtype;
+  gradient_dtype_ = sum_dtype();
   sharing_ = sharing;
   num_flat_ = 0;
   const auto place = [&](bool experts) {
@@ -132,6 +133,14 @@ void ParameterStore::initialize(Exec& exec) {
 }
 
 void ParameterStore::allocate_gradients(Exec& exec) {
+  allocate_gradients(exec, sum_dtype());
+}
+
+void ParameterStore::allocate_gradients(Exec& exec, DType dtype) {
+  MG_CHECK(dtype == sum_dtype() || (dtype_ == DType::kBF16 && dtype == DType::kBF16),
+           "gradients in {} of parameters in {}; allowed: f32 (f64 for f64), or bf16 for bf16",
+           name_of(dtype), name_of(dtype_));
+  gradient_dtype_ = dtype;
   const OwnerScope scope(exec.ledger(), "gradients");
   flat_grad_ = exec.zeros({num_held(gradients())}, gradient_dtype());
   for (const bool is_expert : {false, true}) {

@@ -58,7 +58,7 @@ struct ParameterSpec {
 struct Parameter {
   ParameterSpec spec;
   Tensor data;                // local shape, the model's dtype
-  Tensor main_grad;           // local shape, f32 (f64 for f64)
+  Tensor main_grad;           // local shape, the store's gradient_dtype()
   int64_t local_numel = 0;    ///< of this rank's part
   int64_t flat_begin = 0;     ///< first element in the flat buffers
   bool grad_is_fresh = true;  ///< main_grad holds nothing yet: the next gradient is written, not added
@@ -113,8 +113,9 @@ class ParameterStore {
   /// Fills every parameter by its Init. The numbers depend on the seed, the parameter's name and the
   /// element's index in the whole parameter alone: shards equal the slices of the whole.
   void initialize(Exec& exec);
-  /// Allocates the main gradients; fresh.
+  /// Allocates the main gradients; fresh. In f32 (f64 for f64), or those of bf16 parameters in bf16.
   void allocate_gradients(Exec& exec);
+  void allocate_gradients(Exec& exec, DType dtype);
 
   /// Before a step's first backward.
   void mark_gradients_fresh();
@@ -137,7 +138,7 @@ class ParameterStore {
   FlatRange expert_range() const { return {expert_begin_, num_flat_}; }
   int64_t num_flat_elements() const { return num_flat_; }
   DType dtype() const { return dtype_; }
-  DType gradient_dtype() const { return dtype_ == DType::kF64 ? DType::kF64 : DType::kF32; }
+  DType gradient_dtype() const { return gradient_dtype_; }
   const FlatSharing& sharing() const { return sharing_; }
 
   /// What this rank holds of weights and gradients, flat: everything, or of each unit its share.
@@ -149,7 +150,7 @@ class ParameterStore {
     FlatRange range;
     bool is_expert = false;
     Tensor data;  // [range.size()] the model's dtype
-    Tensor grad;  // [range.size()] f32 (f64 for f64); undefined before allocate_gradients()
+    Tensor grad;  // [range.size()] gradient_dtype(); undefined before allocate_gradients()
   };
   /// Everything in one stretch, or where ranks share, one of each unit and kind; in order.
   const std::vector<Owned>& owned() const { return owned_; }
@@ -176,6 +177,7 @@ class ParameterStore {
  private:
   enum class Holds { kAll, kShares };
   Holds weights() const { return sharing_.shards_weights ? Holds::kShares : Holds::kAll; }
+  DType sum_dtype() const { return dtype_ == DType::kF64 ? DType::kF64 : DType::kF32; }
   Holds gradients() const { return sharing_.shards_gradients ? Holds::kShares : Holds::kAll; }
   int64_t num_held(Holds holds) const;
   Tensor stretch(const Tensor& flat, Holds holds, const ParameterUnit& unit, bool is_expert) const;
@@ -186,7 +188,7 @@ class ParameterStore {
   std::vector<std::unique_ptr<ParameterUnit>> units_;
   std::vector<std::unique_ptr<UnitUse>> uses_;
   UnitHooks* hooks_ = nullptr;
-  DType dtype_ = DType::kF32;
+  DType dtype_ = DType::kF32, gradient_dtype_ = DType::kF32;
   FlatSharing sharing_;
   int64_t expert_begin_ = 0;
   int64_t num_flat_ = 0;

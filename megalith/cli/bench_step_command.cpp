@@ -14,6 +14,7 @@
 #include "megalith/core/memory/activation_arena.h"
 #include "megalith/kernels/cuda/gemm.h"
 #include "megalith/models/gpt/gpt_model.h"
+#include "megalith/ops/gemm.h"
 #include "megalith/train/train_step.h"
 
 namespace megalith {
@@ -28,6 +29,8 @@ struct BenchStepOptions {
   std::vector<std::string> recompute_modules = TrainConfig().recompute_modules;
   bool activation_arena = false;
   std::string cuda_graph_impl = "none";
+  std::string main_grads_dtype = "fp32";
+  bool allow_tf32 = false;
 };
 
 void declare_fields(BenchStepOptions& c, FieldList& f) {
@@ -47,6 +50,9 @@ void declare_fields(BenchStepOptions& c, FieldList& f) {
   f.add("activation_arena", c.activation_arena, {.help = "as in train: planned addresses"});
   f.add("cuda_graph_impl", c.cuda_graph_impl,
         {.help = "as in train: full_iteration replays CUDA graphs", .allowed = {"none", "full_iteration"}});
+  f.add("main_grads_dtype", c.main_grads_dtype,
+        {.help = "as in train: bf16 gradients, with dtype bf16", .allowed = {"fp32", "bf16"}});
+  f.add("allow_tf32", c.allow_tf32, {.help = "as in train: products in TF32, with dtype f32 on a GPU"});
   f.add("tune", c.tune,
         {.help = "on a GPU: try other algorithms for the matrix products, write the better ones here "
                  "(MEGALITH_GEMM_TABLE names such a file), and run again",
@@ -227,15 +233,19 @@ void run_bench_step(CommandLine& line) {
            "--cuda-graph-impl: the device is {}; allowed: a GPU", exec.device().name());
   MG_CHECK(!step_options.activation_arena || step_options.cuda_graph_impl == "none",
            "--cuda-graph-impl needs --no-activation-arena: a graph has memory of its own");
+  OptimConfig optim;
+  optim.main_grads_dtype = step_options.main_grads_dtype;
+  TrainConfig train;
+  train.allow_tf32 = step_options.allow_tf32;
+  check_dtypes({.model = c.model, .data = {}, .optim = optim, .parallel = {}, .train = train});
+  if (train.allow_tf32) allow_tf32(exec);
   GptModel model(c.model, exec);
   model.parameters().initialize(exec);
-  model.parameters().allocate_gradients(exec);
-  OptimConfig optim;
+  model.parameters().allocate_gradients(exec, optim.gradient_dtype());
   optim.lr = 1e-3;
   optim.lr_decay_style = "constant";
   AdamW optimizer(model.parameters(), optim, exec);
   const ParamSchedule schedule(optim, {.train_samples = 1000 * c.batch, .samples_per_iteration = c.batch});
-  TrainConfig train;
   train.train_iters = 1000;
   train.micro_batch_size = c.batch;
   train.recompute_granularity = step_options.recompute_granularity;

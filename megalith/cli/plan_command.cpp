@@ -93,7 +93,7 @@ void print_memory(RunConfig config) {
   };
   std::printf("\nmemory, on one rank\n");
   row("parameters", plan.parameters, name_of(config.model.dtype()));
-  row("gradients", plan.gradients, "f32");
+  row("gradients", plan.gradients, name_of(config.optim.gradient_dtype()));
   row("optimizer", plan.optimizer,
       config.model.dtype() == DType::kF32 ? "two f32 moments" : "f32 master weights and two moments");
   row("activations", plan.activations,

@@ -28,13 +28,14 @@ void adamw(const AdamwArgs& args, Exec& exec) {
     check_contiguous("adamw", name, tensor);
   };
   check_flat("master", args.master);
-  check_flat("grad", args.grad);
   check_flat("exp_avg", args.exp_avg);
   check_flat("exp_avg_sq", args.exp_avg_sq);
   check_float("adamw", "param", args.param, exec);
   MG_CHECK(args.param.dtype() != DType::kF64, "adamw: param has dtype f64; allowed: f32, bf16, f16");
   check_tensor("adamw", "param", args.param, args.param.dtype(), shape, exec);
   check_contiguous("adamw", "param", args.param);
+  check_gradient("adamw", "grad", args.grad, args.param.dtype(), shape, exec);
+  check_contiguous("adamw", "grad", args.grad);
   const AdamwFactors factors = adamw_factors({.lr = args.lr,
                                               .weight_decay = args.weight_decay,
                                               .beta1 = args.beta1,
@@ -44,7 +45,8 @@ void adamw(const AdamwArgs& args, Exec& exec) {
                            .count = shape.numel(),
                            .param = args.param.raw(),
                            .master = args.master.data<float>(),
-                           .grad = args.grad.data<float>(),
+                           .grad_dtype = args.grad.dtype(),
+                           .grad = args.grad.raw(),
                            .exp_avg = args.exp_avg.data<float>(),
                            .exp_avg_sq = args.exp_avg_sq.data<float>(),
                            .grad_scale = static_cast<float>(args.grad_scale),
@@ -75,16 +77,17 @@ void adamw(const AdamwArgs& args, Exec& exec) {
 }
 
 void sum_of_squares(const Tensor& x, const Tensor& sum, Exec& exec) {
-  MG_CHECK(x.defined(), "sum_of_squares: x is not given");
-  check_tensor("sum_of_squares", "x", x, DType::kF32, x.shape(), exec);
+  check_float("sum_of_squares", "x", x, exec);
+  MG_CHECK(x.dtype() == DType::kF32 || x.dtype() == DType::kBF16,
+           "sum_of_squares: x has dtype {}; allowed: f32, bf16", name_of(x.dtype()));
   check_contiguous("sum_of_squares", "x", x);
   check_tensor("sum_of_squares", "sum", sum, DType::kF64, {1}, exec);
   if (x.numel() == 0) return fill(sum, 0, exec);
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda())
-      return cuda::sum_of_squares(x.data<float>(), x.numel(), sum.data<double>(), exec);
+      return cuda::sum_of_squares(x.dtype(), x.raw(), x.numel(), sum.data<double>(), exec);
   }
-  *sum.data<double>() = cpu::sum_of_squares(x.data<float>(), x.numel(), exec);
+  *sum.data<double>() = cpu::sum_of_squares(x.dtype(), x.raw(), x.numel(), exec);
 }
 
 double sum_of_squares(const Tensor& x, Exec& exec) {

@@ -20,7 +20,7 @@ AdamwFactors adamw_factors(const AdamwSchedule& schedule);
 struct AdamwArgs {
   Tensor param;       // [n] bf16 or f32: what the model computes with; may be `master` itself in f32
   Tensor master;      // [n] f32
-  Tensor grad;        // [n] f32
+  Tensor grad;        // [n] f32, or bf16 with a bf16 param
   Tensor exp_avg;     // [n] f32
   Tensor exp_avg_sq;  // [n] f32
   double lr = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
@@ -32,9 +32,9 @@ struct AdamwArgs {
 };
 void adamw(const AdamwArgs& args, Exec& exec);
 
-/// Sum of squares of an f32 buffer in double, in an order that does not depend on the number of threads. Inf
-/// and NaN come through.
-void sum_of_squares(const Tensor& x, const Tensor& sum, Exec& exec);  // x [n] f32, sum [1] f64
+/// Sum of squares of an f32 or bf16 buffer in double, in an order that does not depend on the number of
+/// threads. Inf and NaN come through.
+void sum_of_squares(const Tensor& x, const Tensor& sum, Exec& exec);  // x [n], sum [1] f64
 /// Waits for the result.
 double sum_of_squares(const Tensor& x, Exec& exec);
 

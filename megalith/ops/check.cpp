@@ -20,6 +20,13 @@ void check_tensor(const char* op, const char* name, const Tensor& tensor, DType 
            shape.str());
 }
 
+void check_gradient(const char* op, const char* name, const Tensor& gradient, DType dtype, const Shape& shape,
+                    const Exec& exec) {
+  check_defined(op, name, gradient, exec);
+  const bool is_bf16 = dtype == DType::kBF16 && gradient.dtype() == DType::kBF16;
+  check_tensor(op, name, gradient, is_bf16 ? DType::kBF16 : accumulate_dtype(dtype), shape, exec);
+}
+
 void check_rows(const char* op, const char* name, const Tensor& tensor) {
   MG_CHECK(tensor.is_rows(), "{}: {} of shape {} has no contiguous rows at a constant stride", op, name,
            tensor.shape().str());

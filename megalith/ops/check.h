@@ -1,6 +1,6 @@
 #pragma once
-// defines: check_tensor, check_rows, check_contiguous, check_float, accumulate_dtype, are_flat, raw_or_null,
-// row_stride_or_zero
+// defines: check_tensor, check_rows, check_contiguous, check_float, check_gradient, accumulate_dtype,
+// are_flat, raw_or_null, row_stride_or_zero
 
 #include <initializer_list>
 
@@ -18,6 +18,12 @@ void check_rows(const char* op, const char* name, const Tensor& tensor);
 void check_contiguous(const char* op, const char* name, const Tensor& tensor);
 /// Defined, on the device of `exec`, and f64, f32 or bf16.
 void check_float(const char* op, const char* name, const Tensor& tensor, const Exec& exec);
+
+/// The gradient of a weight from rows of `dtype`: of this shape, and in accumulate_dtype(dtype), or for bf16
+/// in bf16. Its sums are made in accumulate_dtype(dtype) either way, and with what it held before rounded
+/// once.
+void check_gradient(const char* op, const char* name, const Tensor& gradient, DType dtype, const Shape& shape,
+                    const Exec& exec);
 
 /// What statistics and sums over `dtype` are kept in: f64 for f64, else f32.
 inline DType accumulate_dtype(DType dtype) {

@@ -150,10 +150,11 @@ void fill(const Tensor& x, double value, Exec& exec) {
 void sum_rows(const SumRowsArgs& args, Exec& exec) {
   check_float("sum_rows", "x", args.x, exec);
   check_rows("sum_rows", "x", args.x);
-  check_tensor("sum_rows", "out", args.out, accumulate_dtype(args.x.dtype()), Shape{args.x.dim(-1)}, exec);
+  check_gradient("sum_rows", "out", args.out, args.x.dtype(), Shape{args.x.dim(-1)}, exec);
   check_contiguous("sum_rows", "out", args.out);
   const cpu::SumRowsArgs sum{.dtype = args.x.dtype(),
                              .x = args.x.raw(),
+                             .out_dtype = args.out.dtype(),
                              .out = args.out.raw(),
                              .rows = args.x.rows(),
                              .cols = args.x.dim(-1),

@@ -22,7 +22,7 @@ void copy(const Tensor& from, const Tensor& to, Exec& exec);
 void fill(const Tensor& x, double value, Exec& exec);
 
 /// out[h] (+)= sum over rows of x[t, h]: the gradient of a bias. x: f64, f32, bf16; out: f64 for f64, else
-/// f32. The order of the sums does not depend on the number of threads.
+/// f32, or bf16 for bf16, rounded once. The order of the sums does not depend on the number of threads.
 struct SumRowsArgs {
   Tensor x;    // [T, H]
   Tensor out;  // [H]

@@ -78,7 +78,7 @@ void embedding_backward(const EmbeddingBackwardArgs& args, Exec& exec) {
   const int64_t tokens = d_out.rows();
   const int64_t cols = d_out.dim(-1);
   const int64_t vocabulary = rows_of_table(kOp, "d_table", args.d_table, cols);
-  check_tensor(kOp, "d_table", args.d_table, accumulate_dtype(d_out.dtype()), Shape{vocabulary, cols}, exec);
+  check_gradient(kOp, "d_table", args.d_table, d_out.dtype(), Shape{vocabulary, cols}, exec);
   check_rows(kOp, "d_table", args.d_table);
   const int64_t num_ids = args.num_ids > 0 ? args.num_ids : vocabulary;
   const int32_t* ids = checked_ids(kOp, "ids", args.ids, tokens, num_ids, exec);
@@ -88,6 +88,7 @@ void embedding_backward(const EmbeddingBackwardArgs& args, Exec& exec) {
                                            .cols = cols,
                                            .ids = ids,
                                            .d_out = d_out.raw(),
+                                           .table_dtype = args.d_table.dtype(),
                                            .d_table = args.d_table.raw(),
                                            .first_id = args.first_id,
                                            .num_rows = vocabulary,

@@ -20,7 +20,8 @@ struct EmbeddingArgs {
 void embedding(const EmbeddingArgs& args, Exec& exec);
 
 /// d_table[ids[t]] += d_out[t], in the order of t for every row, whatever the number of threads. d_table: f32
-/// (f64 for f64). With accumulate == false the table is cleared first. Ids that it does not hold add nothing.
+/// (f64 for f64), or bf16 for bf16: the sum of a row is rounded once. With accumulate == false the table is
+/// cleared first. Ids that it does not hold add nothing.
 struct EmbeddingBackwardArgs {
   Tensor ids;      // [T] i32
   Tensor d_out;    // [T, H]

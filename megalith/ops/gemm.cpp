@@ -94,4 +94,9 @@ void gemm(const GemmArgs& args, Exec& exec) {
   cpu::gemm(problem, exec);
 }
 
+void allow_tf32(Exec& exec) {
+  if (!exec.device().is_cuda()) throw UsageError("allow_tf32 needs a GPU; device is cpu");
+  if constexpr (kHasCuda) cuda::allow_tf32(exec);
+}
+
 }  // namespace megalith

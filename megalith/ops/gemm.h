@@ -1,5 +1,5 @@
 #pragma once
-// defines: Transpose, GemmArgs, gemm
+// defines: Transpose, GemmArgs, gemm, allow_tf32
 
 #include "megalith/core/exec.h"
 
@@ -24,5 +24,10 @@ struct GemmArgs {
 };
 
 void gemm(const GemmArgs& args, Exec& exec);
+
+/// From here on products of f32 on this GPU round what they multiply to TF32 (10 bits of mantissa for 23) and
+/// go on adding in f32; those of at most four rows, and those of experts, stay in f32. Throws UsageError on a
+/// CPU, which has no such products.
+void allow_tf32(Exec& exec);
 
 }  // namespace megalith

@@ -21,6 +21,12 @@ void check_vector(const char* op, const char* name, const Tensor& tensor, DType 
   check_contiguous(op, name, tensor);
 }
 
+void check_gradient_vector(const char* op, const char* name, const Tensor& gradient, DType dtype,
+                           int64_t count, const Exec& exec) {
+  check_gradient(op, name, gradient, dtype, Shape{count}, exec);
+  check_contiguous(op, name, gradient);
+}
+
 cpu::NormArgs norm_rows(const char* op, const NormArgs& args, const Tensor& x, const Exec& exec) {
   const DType dtype = x.dtype();
   const bool is_layer_norm = args.kind == NormKind::kLayerNorm;
@@ -100,9 +106,15 @@ void norm_backward(const NormBackwardArgs& args, Exec& exec) {
   if (is_layer_norm) check_vector(kOp, "mean", args.mean, sum_dtype, x.rows(), exec);
   check_vector(kOp, "rstd", args.rstd, sum_dtype, x.rows(), exec);
   check_like(kOp, "d_x", args.d_x, x, exec);
-  if (args.d_weight.defined()) check_vector(kOp, "d_weight", args.d_weight, sum_dtype, x.dim(-1), exec);
+  if (args.d_weight.defined()) check_gradient_vector(kOp, "d_weight", args.d_weight, dtype, x.dim(-1), exec);
   MG_CHECK(is_layer_norm || !args.d_bias.defined(), "norm_backward: RMSNorm has no bias");
-  if (args.d_bias.defined()) check_vector(kOp, "d_bias", args.d_bias, sum_dtype, x.dim(-1), exec);
+  if (args.d_bias.defined()) check_gradient_vector(kOp, "d_bias", args.d_bias, dtype, x.dim(-1), exec);
+  const DType gradient_dtype = args.d_weight.defined() ? args.d_weight.dtype()
+                               : args.d_bias.defined() ? args.d_bias.dtype()
+                                                       : sum_dtype;
+  MG_CHECK(!args.d_bias.defined() || args.d_bias.dtype() == gradient_dtype,
+           "norm_backward: d_weight is {}, d_bias is {}", name_of(gradient_dtype),
+           name_of(args.d_bias.dtype()));
 
   const cpu::NormBackwardArgs rows{.dtype = dtype,
                                    .subtract_mean = is_layer_norm,
@@ -116,6 +128,7 @@ void norm_backward(const NormBackwardArgs& args, Exec& exec) {
                                    .mean = raw_or_null(args.mean),
                                    .rstd = args.rstd.raw(),
                                    .d_x = args.d_x.raw(),
+                                   .gradient_dtype = gradient_dtype,
                                    .d_weight = raw_or_null(args.d_weight),
                                    .d_bias = raw_or_null(args.d_bias),
                                    .d_y_stride = args.d_y.row_stride(),

@@ -33,8 +33,8 @@ struct NormBackwardArgs {
   Tensor x;      // [T, H]
   Tensor weight, mean, rstd;
   Tensor d_x;               // [T, H] out; may be d_sum or d_y itself
-  Tensor d_weight;          // [H] f32 (f64 for f64), or undefined
-  Tensor d_bias;            // [H] likewise
+  Tensor d_weight;          // [H] f32 (f64 for f64; or bf16 for bf16), or undefined
+  Tensor d_bias;            // [H] likewise; of one dtype
   bool accumulate = false;  ///< d_weight and d_bias are added to
 };
 void norm_backward(const NormBackwardArgs& args, Exec& exec);

@@ -30,6 +30,10 @@ void declare_fields(OptimConfig& c, FieldList& f) {
   f.add("adam_beta2", c.adam_beta2, {.help = "decay of the mean squared gradient", .min = 0, .below = 1});
   f.add("adam_eps", c.adam_eps, {.help = "added to the root of the mean squared gradient", .min = 0});
   f.add("clip_grad", c.clip_grad, {.help = "largest global gradient norm; 0: no clipping", .min = 0});
+  f.add("main_grads_dtype", c.main_grads_dtype,
+        {.help = "of the gradients that microbatches and ranks add to; bf16, for bf16 models, takes half the "
+                 "memory and traffic and rounds after every microbatch",
+         .allowed = {"fp32", "bf16"}});
   f.add("optimizer_cpu_offload", c.optimizer_cpu_offload,
         {.help = "master weights and moments live in host memory, where the GPU reads and writes them"});
   f.add("optimizer_offload_fraction", c.optimizer_offload_fraction,

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "megalith/config/field.h"
+#include "megalith/core/dtype.h"
 
 namespace megalith {
 
@@ -30,6 +31,7 @@ struct OptimConfig {
   double adam_eps = 1e-8;
   double clip_grad = 1.0;  ///< 0: gradients are not clipped
 
+  std::string main_grads_dtype = "fp32";
   bool optimizer_cpu_offload = false;
   double optimizer_offload_fraction = 1;
 
@@ -38,6 +40,9 @@ struct OptimConfig {
   double min_loss_scale = 1;
   int64_t loss_scale_window = 1000;
   int64_t hysteresis = 2;
+
+  /// Of the gradients that the optimizer reads, and that microbatches and ranks add to.
+  DType gradient_dtype() const { return main_grads_dtype == "bf16" ? DType::kBF16 : DType::kF32; }
 };
 
 void declare_fields(OptimConfig& config, FieldList& fields);

@@ -6,7 +6,8 @@ DataTraffic data_traffic(const RunConfig& config, double elements, double num_mi
                          const Link& link) {
   if (link.ranks == 1) return {};
   const std::string& strategy = config.parallel.data_parallel_sharding_strategy;
-  const double gradients = elements * (config.parallel.grad_reduce_in_bf16 ? 2 : 4);
+  const DType wire = config.parallel.grad_reduce_in_bf16 ? DType::kBF16 : config.optim.gradient_dtype();
+  const double gradients = elements * static_cast<double>(size_of(wire));
   const double weights = elements * static_cast<double>(size_of(config.model.dtype()));
   DataTraffic traffic;
   const auto move = [&](Transfer kind, double count, double bytes, double& seconds) {

@@ -212,8 +212,9 @@ class Estimator {
     // AdamW reads the gradient, reads and writes moments and master weight, writes the weight; the norm reads
     // the gradient once more.
     const double expert_shards = strategy == "no_shard" ? 1 : std::max(1, shape_.edp);
+    const double bytes = 26 + 2 * static_cast<double>(size_of(config_.optim.gradient_dtype()));
     result.optimizer_seconds =
-        34 * (dense / shards + experts / expert_shards) / (cluster_.memory_gb_per_s * 1e9);
+        bytes * (dense / shards + experts / expert_shards) / (cluster_.memory_gb_per_s * 1e9);
   }
 
   // The last unit's share cannot hide behind another one.

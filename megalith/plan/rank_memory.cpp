@@ -81,8 +81,9 @@ RankMemory rank_memory(const RunConfig& config, const MeshShape& shape, const Pi
   const bool shards_gradients = strategy == "optim_grads" || strategy == "optim_grads_params";
   const bool shards_parameters = strategy == "optim_grads_params";
   const auto element_bytes = static_cast<int64_t>(size_of(config.model.dtype()));
+  const auto gradient_bytes = static_cast<int64_t>(size_of(config.optim.gradient_dtype()));
   return {.parameters = element_bytes * (shards_parameters ? share + in_flight : whole),
-          .gradients = 4 * (shards_gradients ? share + in_flight : whole),
+          .gradients = gradient_bytes * (shards_gradients ? share + in_flight : whole),
           .optimizer = (config.model.dtype() == DType::kF32 ? 8 : 12) * share,
           .activations = activation_bytes(config, shape, pipeline, pipeline_rank)};
 }

@@ -8,7 +8,7 @@ namespace megalith {
 /// Bytes that one rank will hold.
 struct RankMemory {
   int64_t parameters = 0;
-  int64_t gradients = 0;    ///< f32
+  int64_t gradients = 0;    ///< main_grads_dtype
   int64_t optimizer = 0;    ///< f32 moments, and master weights of a bf16 model
   int64_t activations = 0;  ///< at the peak
   int64_t total() const { return parameters + gradients + optimizer + activations; }

@@ -123,7 +123,9 @@ StageWork stage_work(const RunConfig& config, const MeshShape& shape, const Stag
   const auto bytes = static_cast<double>(size_of(model.dtype()));
   if (stage.has_embedding) {
     work.forward += tokens * 2 * h * bytes * memory;
-    work.backward_weight += tokens * h * (bytes + 8) * memory;  // f32 sums are read and written
+    // Rows of the table's gradient are read and written.
+    const auto sums = 2 * static_cast<double>(size_of(config.optim.gradient_dtype()));
+    work.backward_weight += tokens * h * (bytes + sums) * memory;
   }
   if (stage.has_loss) {
     const double vocab = static_cast<double>(model.padded_vocab_size()) / shape.tp;

@@ -74,7 +74,7 @@ LayoutRun LayoutRunner::run(const ParallelConfig& parallel, int num_ranks) const
     const auto model = build_model(config.model, mesh, exec);
     ParameterStore& store = model->parameters();
     store.initialize(exec);
-    store.allocate_gradients(exec);
+    store.allocate_gradients(exec, config.optim.gradient_dtype());
     AdamW optimizer(store, config.optim, exec);
     const ParamSchedule schedule(config.optim, {.train_samples = config.train.train_iters * batch_size,
                                                 .samples_per_iteration = batch_size});

@@ -26,6 +26,10 @@ void declare_fields(TrainConfig& c, FieldList& f) {
   f.add("device", c.device, {.help = "where to train: auto (a GPU where there is one), cpu, cuda, cuda:N"});
   f.add("num_threads", c.num_threads,
         {.help = "threads of the CPU kernels; 0: OMP_NUM_THREADS or all cores", .min = 0, .max = 1024});
+  f.add(
+      "allow_tf32", c.allow_tf32,
+      {.help = "f32 models on a GPU: matrix products round their operands to TF32's 10 bits of mantissa and "
+               "add in f32"});
   f.add("eval_interval", c.eval_interval, {.help = "steps between evaluations", .min = 1, .main = true});
   f.add("eval_iters", c.eval_iters,
         {.help = "global batches of one evaluation; 0: none", .min = 0, .max = 1e12});
@@ -158,7 +162,17 @@ void check_offloading(const RunConfig& config) {
 
 }  // namespace
 
+void check_dtypes(const RunConfig& config) {
+  const GptConfig& model = config.model;
+  const char* dtype = model.fp16 ? "fp16" : model.bf16 ? "bf16" : "f32";
+  if (config.optim.main_grads_dtype == "bf16" && !model.bf16)
+    throw UsageError(fmt::format("main_grads_dtype bf16 needs a bf16 model; this one is {}", dtype));
+  if (config.train.allow_tf32 && model.dtype() != DType::kF32)
+    throw UsageError(fmt::format("allow_tf32 is for f32 models; this one is {}", dtype));
+}
+
 void check_layout(const RunConfig& config, int num_ranks) {
+  check_dtypes(config);
   check_cuda_graph(config, num_ranks);
   check_offloading(config);
   validate(config.parallel);

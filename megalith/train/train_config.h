@@ -23,6 +23,7 @@ struct TrainConfig {
   std::string tokenizer_model;
   std::string device = "auto";
   int64_t num_threads = 0;
+  bool allow_tf32 = false;
 
   int64_t eval_interval = 1000;
   int64_t eval_iters = 100;
@@ -77,7 +78,11 @@ struct RunConfig {
 /// tokenizer) and checks them together. Throws UsageError naming the keys.
 void complete(RunConfig& config, int64_t tokenizer_vocab_size);
 
-/// Whether the recipe's layout fits the ranks and its batch the layout. Throws UsageError naming the keys.
+/// Whether optim and train may ask of the model's dtype what they ask. Throws UsageError naming the keys.
+void check_dtypes(const RunConfig& config);
+
+/// check_dtypes, and whether the recipe's layout fits the ranks and its batch the layout. Throws UsageError
+/// naming the keys.
 void check_layout(const RunConfig& config, int num_ranks);
 
 }  // namespace megalith

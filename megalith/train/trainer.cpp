@@ -10,6 +10,7 @@
 #include "megalith/core/cuda/cuda_timeline.h"
 #include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cuda/device_code.h"
+#include "megalith/ops/gemm.h"
 #include "megalith/train/build_model.h"
 #include "megalith/train/evaluate.h"
 
@@ -25,9 +26,9 @@ double seconds_since(Clock::time_point begin) {
 }
 
 // Initial weights, and room for their gradients.
-ParameterStore& fresh_parameters(LanguageModel& model, Exec& exec) {
+ParameterStore& fresh_parameters(LanguageModel& model, const OptimConfig& optim, Exec& exec) {
   model.parameters().initialize(exec);
-  model.parameters().allocate_gradients(exec);
+  model.parameters().allocate_gradients(exec, optim.gradient_dtype());
   return model.parameters();
 }
 
@@ -54,6 +55,7 @@ void check_save(const TrainConfig& train) {
 // of one.
 Exec& checked(Exec& exec, const TrainConfig& train) {
   check_save(train);
+  if (train.allow_tf32) allow_tf32(exec);
   if (exec.device().is_cpu() && train.cuda_graph_impl != "none")
     throw UsageError(fmt::format("cuda_graph_impl {} needs a GPU; device is cpu", train.cuda_graph_impl));
   if (exec.device().is_cpu() && train.cpu_offloading_num_layers > 0)
@@ -85,7 +87,7 @@ Trainer::Trainer(const RunConfig& config, const Vocabulary& vocabulary, std::str
              .reset_position_ids = config.data.reset_position_ids,
              .reset_attention_mask = config.data.reset_attention_mask},
       model_(build_model(config.model, mesh, exec)),
-      optimizer_(fresh_parameters(*model_, exec), config.optim, exec),
+      optimizer_(fresh_parameters(*model_, config.optim, exec), config.optim, exec),
       schedule_(config.optim, {.train_samples = config.train.train_iters * config.train.batch_size(),
                                .samples_per_iteration = config.train.batch_size()}),
       loss_scaler_(config.optim, config.model.fp16),

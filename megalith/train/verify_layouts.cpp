@@ -13,7 +13,8 @@ namespace megalith {
 namespace {
 
 RunConfig verified_config(RunConfig config, int num_ranks) {
-  config.model.bf16 = config.model.fp16 = false;
+  config.model.bf16 = config.model.fp16 = config.train.allow_tf32 = false;
+  config.optim.main_grads_dtype = "fp32";
   config.model.hidden_dropout = config.model.attention_dropout = 0;
   config.train.micro_batch_size = 1;
   config.train.global_batch_size = 2 * num_ranks;

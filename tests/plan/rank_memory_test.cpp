@@ -116,6 +116,9 @@ TEST(RankMemory, ShardingDividesWhatItSays) {
   EXPECT_EQ(grads.parameters, none.parameters);
   EXPECT_LT(all.parameters, none.parameters);
   EXPECT_EQ(all.activations, none.activations);
+  config.optim.main_grads_dtype = "bf16";
+  EXPECT_EQ(2 * with("no_shard").gradients, none.gradients);
+  EXPECT_EQ(2 * with("optim_grads").gradients, grads.gradients);
 }
 
 }  // namespace

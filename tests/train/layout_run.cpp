@@ -27,6 +27,8 @@ RunConfig config_of(const LayoutCase& layout) {
     c.model.untie_embeddings_and_output_weights = true;
   }
   c.model.moe = layout.moe;
+  c.model.bf16 = layout.is_bf16;
+  c.optim.main_grads_dtype = layout.main_grads_dtype;
   c.model.hidden_dropout = c.model.attention_dropout = layout.has_dropout ? 0.1 : 0;
   c.model.softmax_type = layout.softmax_type;
   c.data.mock_data = true;

@@ -21,9 +21,11 @@ struct LayoutCase {
   int64_t micro_batch = 1;
   std::string softmax_type = "vanilla";
   std::string documents = {};  ///< a data set whose documents do not see each other
+  bool is_bf16 = false;
+  std::string main_grads_dtype = "fp32";
 };
 
-/// Trains a small f32 model on fixed tokens: global batch 8.
+/// Trains a small model, in f32 if nothing else is said, on fixed tokens: global batch 8.
 LayoutRun run_layout(const LayoutCase& layout, int num_steps);
 
 /// Losses, norms and gradients of ten steps; returns those of `actual`.

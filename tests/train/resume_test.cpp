@@ -20,12 +20,20 @@ void expect_same_file(const std::filesystem::path& a, const std::filesystem::pat
   EXPECT_TRUE(read_text_file(a) == read_text_file(b)) << a << " and " << b << " differ";
 }
 
-class Resume : public ::testing::TestWithParam<bool> {};
+// Of the model, and of its gradients.
+struct Dtypes {
+  const char* name;
+  bool is_bf16;
+  const char* main_grads_dtype;
+};
+
+class Resume : public ::testing::TestWithParam<Dtypes> {};
 
 TEST_P(Resume, IsExact) {
   const RunFolder folder;
   RunConfig whole = small_run(10);
-  whole.model.bf16 = GetParam();
+  whole.model.bf16 = GetParam().is_bf16;
+  whole.optim.main_grads_dtype = GetParam().main_grads_dtype;
   whole.train.save = folder / "whole";
   train_run(whole);
 
@@ -48,8 +56,10 @@ TEST_P(Resume, IsExact) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, Resume, ::testing::Bool(),
-                         [](const auto& instance) { return instance.param ? "Bf16" : "F32"; });
+INSTANTIATE_TEST_SUITE_P(Dtypes, Resume,
+                         ::testing::Values(Dtypes{"F32", false, "fp32"}, Dtypes{"Bf16", true, "fp32"},
+                                           Dtypes{"Bf16Gradients", true, "bf16"}),
+                         [](const auto& instance) { return instance.param.name; });
 
 // A checkpoint written beside the steps holds the weights of its own step.
 TEST(AsyncSave, HoldsWhatASaveInLineHolds) {

@@ -19,8 +19,10 @@ struct Held {
 };
 
 // Of one rank after two steps of two microbatches.
-Held run(const std::string& strategy) {
+Held run(const std::string& strategy, bool has_bf16_gradients = false) {
   RunConfig config;
+  config.model.bf16 = has_bf16_gradients;
+  config.optim.main_grads_dtype = has_bf16_gradients ? "bf16" : "fp32";
   config.model.num_layers = kNumLayers;
   config.model.hidden_size = 64;
   config.model.num_attention_heads = 4;
@@ -46,7 +48,7 @@ Held run(const std::string& strategy) {
     const auto model = build_model(config.model, mesh, exec);
     ParameterStore& store = model->parameters();
     store.initialize(exec);
-    store.allocate_gradients(exec);
+    store.allocate_gradients(exec, config.optim.gradient_dtype());
     AdamW optimizer(store, config.optim, exec);
     const ParamSchedule schedule(config.optim, {.train_samples = 64, .samples_per_iteration = 2 * kNumRanks});
     TrainStep step({.model = model.get(), .optimizer = &optimizer, .schedule = &schedule, .mesh = &mesh},
@@ -97,6 +99,16 @@ TEST(ShardedMemory, EachStrategySharesMore) {
   expect_bytes(zero3, "gradients", share);
   expect_bytes(zero3, "optimizer", 2 * share);
   EXPECT_EQ(zero3.after.at("gathered weights"), 0);
+}
+
+TEST(ShardedMemory, GradientsInBf16TakeHalf) {
+  constexpr int64_t kHalf = 2;
+  const Held ddp = run("no_shard", true), zero2 = run("optim_grads", true);
+  expect_bytes(ddp, "gradients", kHalf * ddp.flat_elements);
+  expect_bytes(zero2, "gradients", kHalf * zero2.flat_elements / kNumRanks);
+  const int64_t layer = kHalf * zero2.layer_elements, head = kHalf * zero2.vocabulary_elements;
+  EXPECT_LE(zero2.at_peak.at("gradients"),
+            kHalf * zero2.flat_elements / kNumRanks + 2 * layer + head + layer / 4);
 }
 
 // At the peak: the units that are in use or on their way, never the model.

@@ -57,7 +57,12 @@ class LinearNode : public Node {
 
 void accumulate_weight_gradient(const Tensor& d_y, const Tensor& x, Parameter& weight, Exec& exec) {
   const double beta = weight.begin_grad_write();
-  gemm({.a = d_y, .b = x, .c = weight.main_grad, .transpose_a = Transpose::kYes, .beta = beta}, exec);
+  const Tensor& gradient = weight.main_grad;
+  const bool is_rounded = d_y.dtype() == DType::kF32 && gradient.dtype() == DType::kBF16;
+  const Tensor sum = is_rounded ? exec.empty(gradient.shape(), DType::kF32) : gradient;
+  if (is_rounded && beta != 0) copy(gradient, sum, exec);
+  gemm({.a = d_y, .b = x, .c = sum, .transpose_a = Transpose::kYes, .beta = beta}, exec);
+  if (is_rounded) copy(sum, gradient, exec);
 }
 
 namespace {

@@ -31,7 +31,8 @@ Var linear_term(Tape& tape, const Var& x, Parameter& weight, LinearBias bias, Co
 /// Puts a product y = x W^T that has been computed on the tape.
 Var record_linear(Tape& tape, const Var& x, Parameter& weight, const Tensor& y);
 
-/// main_grad (+)= d_y^T x of a weight [out, in].
+/// main_grad (+)= d_y^T x of a weight [out, in], with what it held rounded once. d_y and x: the weight's
+/// dtype, or f32 (a router's).
 void accumulate_weight_gradient(const Tensor& d_y, const Tensor& x, Parameter& weight, Exec& exec);
 
 }  // namespace megalith

@@ -18,7 +18,8 @@ struct AdamwArgs {
   int64_t count = 0;
   void* param = nullptr;  // may be master in f32
   float* master = nullptr;
-  const float* grad = nullptr;
+  DType grad_dtype = DType::kF32;  // f32, or bf16 with bf16 parameters
+  const void* grad = nullptr;
   float* exp_avg = nullptr;
   float* exp_avg_sq = nullptr;
   float grad_scale = 1;
@@ -35,12 +36,13 @@ void adamw(AdamwArgs args, Exec& exec);
 /// The sums of squares of consecutive chunks of kSumChunk elements.
 constexpr int64_t kSumChunk = 16384;
 struct SumOfSquaresArgs {
-  const float* x = nullptr;
+  DType dtype = DType::kF32;  // f32 or bf16
+  const void* x = nullptr;
   int64_t count = 0;
   double* chunk_sums = nullptr;  // [ceil(count / kSumChunk)]
   int num_threads = 1;
 };
-double sum_of_squares(const float* x, int64_t count, Exec& exec);
+double sum_of_squares(DType dtype, const void* x, int64_t count, Exec& exec);
 
 MG_DECLARE_PER_ISA(void adamw(const AdamwArgs& args))
 MG_DECLARE_PER_ISA(void sum_of_squares(const SumOfSquaresArgs& args))

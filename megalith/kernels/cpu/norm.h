@@ -42,8 +42,9 @@ struct NormBackwardArgs {
   const void* mean = nullptr;
   const void* rstd = nullptr;
   void* d_x = nullptr;
-  void* d_weight = nullptr;  // f32, f64 for f64; or null
-  void* d_bias = nullptr;    // likewise
+  DType gradient_dtype = DType::kF32;  // of d_weight and d_bias: f32, f64 for f64; or bf16 for bf16
+  void* d_weight = nullptr;            // or null
+  void* d_bias = nullptr;              // or null
   int64_t d_y_stride = 0, d_sum_stride = 0, x_stride = 0, d_x_stride = 0;
   // Set by norm_backward():
   void* weight_partials = nullptr;  // [num_chunks, cols], null without d_weight

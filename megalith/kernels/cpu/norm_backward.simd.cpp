@@ -87,14 +87,16 @@ void backward_chunks(const NormBackwardArgs& args) {
     const int64_t end = begin + args.chunk_rows < args.rows ? begin + args.chunk_rows : args.rows;
     for (int64_t row = begin; row < end; ++row) backward.row(row, d_weight, d_bias);
   }
-  if (args.d_weight != nullptr) {
-    sum_partials(static_cast<const Acc*>(args.weight_partials), args.num_chunks, args.cols, args.accumulate,
-                 static_cast<Acc*>(args.d_weight));
-  }
-  if (args.d_bias != nullptr) {
-    sum_partials(static_cast<const Acc*>(args.bias_partials), args.num_chunks, args.cols, args.accumulate,
-                 static_cast<Acc*>(args.d_bias));
-  }
+  dispatch_gradient<T>(args.gradient_dtype, [&]<class Gradient>() {
+    if (args.d_weight != nullptr) {
+      sum_partials(static_cast<const Acc*>(args.weight_partials), args.num_chunks, args.cols, args.accumulate,
+                   static_cast<Gradient*>(args.d_weight));
+    }
+    if (args.d_bias != nullptr) {
+      sum_partials(static_cast<const Acc*>(args.bias_partials), args.num_chunks, args.cols, args.accumulate,
+                   static_cast<Gradient*>(args.d_bias));
+    }
+  });
 }
 
 }  // namespace

@@ -22,7 +22,9 @@ void sum_chunks(const SumRowsArgs& args) {
       for (int64_t c = 0; c < args.cols; ++c) sums[c] += load(x[c]);
     }
   }
-  sum_partials(partials, args.num_chunks, args.cols, args.accumulate, static_cast<Acc*>(args.out));
+  dispatch_gradient<T>(args.out_dtype, [&]<class Out>() {
+    sum_partials(partials, args.num_chunks, args.cols, args.accumulate, static_cast<Out*>(args.out));
+  });
 }
 
 }  // namespace

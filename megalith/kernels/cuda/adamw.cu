@@ -1,19 +1,19 @@
 #include "megalith/kernels/cuda/adamw.h"
-#include "megalith/kernels/cuda/device/float_types.cuh"
+#include "megalith/kernels/cuda/device/gradient_types.cuh"
 #include "megalith/kernels/cuda/device/launch.cuh"
 #include "megalith/kernels/cuda/device/reduce.cuh"
 
 namespace megalith::cuda {
 namespace {
 
-template <class Param, int kCount>
+template <class Param, class Grad, int kCount>
 struct StepElements {
   cpu::AdamwArgs args;
   bool has_param;
   __device__ void operator()(int64_t, int64_t vector) const {
     const int64_t place = vector * kCount;
     float grad[kCount], m[kCount], v[kCount], master[kCount];
-    load_acc(args.grad + place, grad);
+    load_acc(static_cast<const Grad*>(args.grad) + place, grad);
     load_acc(args.exp_avg + place, m);
     load_acc(args.exp_avg_sq + place, v);
     load_acc(args.master + place, master);
@@ -33,15 +33,15 @@ struct StepElements {
   }
 };
 
-template <class Param, int kCount>
+template <class Param, class Grad, int kCount>
 struct StepElementsWith {
-  StepElements<Param, kCount> step;
+  StepElements<Param, Grad, kCount> step;
   const AdamwNumbers* numbers;
   bool decays;
   __device__ void operator()(int64_t row, int64_t vector) const {
     const AdamwNumbers now = *numbers;
     if (now.is_applied == 0) return;
-    StepElements<Param, kCount> own = step;
+    StepElements<Param, Grad, kCount> own = step;
     own.args.grad_scale = now.grad_scale;
     own.args.decay = decays ? now.decay : 1;
     own.args.step_size = now.step_size;
@@ -74,24 +74,25 @@ __global__ void decide(UpdateArgs args) {
                    .is_applied = is_applied ? 1.0f : 0.0f};
 }
 
-// Calls step<Param, elements a vector>().
+// Calls step<Param, Grad, elements a vector>().
 template <class Step>
 void dispatch_step(const cpu::AdamwArgs& args, const Step& step) {
-  const auto of_type = [&]<class Param>() {
+  const auto of_types = [&]<class Param, class Grad>() {
     constexpr int kCount = 4;
-    const bool fits = vectors_fit(kCount, sizeof(float), args.count, {},
-                                  {args.grad, args.exp_avg, args.exp_avg_sq, args.master}) &&
-                      vectors_fit(kCount, sizeof(Param), args.count, {}, {args.param});
-    if (fits) return step.template operator()<Param, kCount>();
-    step.template operator()<Param, 1>();
+    const bool fits =
+        vectors_fit(kCount, sizeof(float), args.count, {}, {args.exp_avg, args.exp_avg_sq, args.master}) &&
+        vectors_fit(kCount, sizeof(Grad), args.count, {}, {args.grad}) &&
+        vectors_fit(kCount, sizeof(Param), args.count, {}, {args.param});
+    if (fits) return step.template operator()<Param, Grad, kCount>();
+    step.template operator()<Param, Grad, 1>();
   };
-  if (args.param_dtype == DType::kBF16) return of_type.template operator()<Bf16>();
-  if (args.param_dtype == DType::kF16) return of_type.template operator()<__half>();
-  of_type.template operator()<float>();
+  if (args.param_dtype == DType::kF16) return of_types.template operator()<__half, float>();
+  if (args.param_dtype == DType::kF32) return of_types.template operator()<float, float>();
+  dispatch_gradient<Bf16>(args.grad_dtype, [&]<class Grad>() { of_types.template operator()<Bf16, Grad>(); });
 }
 
-template <class Param, int kCount>
-StepElements<Param, kCount> elements_of(const cpu::AdamwArgs& args) {
+template <class Param, class Grad, int kCount>
+StepElements<Param, Grad, kCount> elements_of(const cpu::AdamwArgs& args) {
   return {args, args.param != static_cast<void*>(args.master)};
 }
 
@@ -99,14 +100,17 @@ constexpr int kSumThreads = 256;
 constexpr int64_t kMaxSumBlocks = 1024;
 constexpr int64_t kElementsPerSumThread = 16;
 
-__global__ void sum_squares(const float* x, int64_t count, double* block_sums) {
+template <class T, int kCount>
+__global__ void sum_squares(const T* x, int64_t vectors, double* block_sums) {
   __shared__ double shared[kWarp];
   double sum = 0;
 #pragma unroll 8
-  for (int64_t i = int64_t{blockIdx.x} * kSumThreads + threadIdx.x; i < count;
+  for (int64_t i = int64_t{blockIdx.x} * kSumThreads + threadIdx.x; i < vectors;
        i += int64_t{gridDim.x} * kSumThreads) {
-    const double value = static_cast<double>(x[i]);
-    sum += value * value;
+    float values[kCount];
+    load_acc(x + i * kCount, values);
+#pragma unroll
+    for (const float value : values) sum += static_cast<double>(value) * static_cast<double>(value);
   }
   sum = block_sum(sum, shared);
   if (threadIdx.x == 0) block_sums[blockIdx.x] = sum;
@@ -123,15 +127,16 @@ __global__ void sum_blocks(const double* block_sums, int count, double* total) {
 }  // namespace
 
 void adamw(const cpu::AdamwArgs& args, Exec& exec) {
-  dispatch_step(args, [&]<class Param, int kCount>() {
-    launch_rows(elements_of<Param, kCount>(args), 1, args.count / kCount, exec);
+  dispatch_step(args, [&]<class Param, class Grad, int kCount>() {
+    launch_rows(elements_of<Param, Grad, kCount>(args), 1, args.count / kCount, exec);
   });
 }
 
 void adamw_with(const AdamwNumbers* numbers, bool decays, const cpu::AdamwArgs& args, Exec& exec) {
-  dispatch_step(args, [&]<class Param, int kCount>() {
-    launch_rows(StepElementsWith<Param, kCount>{elements_of<Param, kCount>(args), numbers, decays}, 1,
-                args.count / kCount, exec);
+  dispatch_step(args, [&]<class Param, class Grad, int kCount>() {
+    launch_rows(
+        StepElementsWith<Param, Grad, kCount>{elements_of<Param, Grad, kCount>(args), numbers, decays}, 1,
+        args.count / kCount, exec);
   });
 }
 
@@ -140,12 +145,23 @@ void decide_update(const UpdateArgs& args, Exec& exec) {
   MG_CUDA_LAUNCHED();
 }
 
-void sum_of_squares(const float* x, int64_t count, double* sum, Exec& exec) {
+void sum_of_squares(DType dtype, const void* x, int64_t count, double* sum, Exec& exec) {
   ScratchFrame frame(exec.scratch());
   const auto blocks =
       narrow<int>(std::min(ceil_div(count, kSumThreads * kElementsPerSumThread), kMaxSumBlocks));
   double* block_sums = frame.take<double>(blocks, "sum_of_squares blocks");
-  sum_squares<<<blocks, kSumThreads, 0, exec.cuda().stream()>>>(x, count, block_sums);
+  const auto launch = [&]<class T, int kCount>() {
+    sum_squares<T, kCount><<<blocks, kSumThreads, 0, exec.cuda().stream()>>>(static_cast<const T*>(x),
+                                                                             count / kCount, block_sums);
+  };
+  constexpr int kHalves = 4;  // a thread loads 8 bytes of bf16 at once
+  if (dtype == DType::kF32) {
+    launch.template operator()<float, 1>();
+  } else if (vectors_fit(kHalves, sizeof(Bf16), count, {}, {x})) {
+    launch.template operator()<Bf16, kHalves>();
+  } else {
+    launch.template operator()<Bf16, 1>();
+  }
   MG_CUDA_LAUNCHED();
   sum_blocks<<<1, kSumThreads, 0, exec.cuda().stream()>>>(block_sums, blocks, sum);
   MG_CUDA_LAUNCHED();

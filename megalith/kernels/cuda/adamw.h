@@ -27,8 +27,8 @@ struct UpdateArgs {
 };
 void decide_update(const UpdateArgs& args, Exec& exec);
 
-/// *sum = sum of x[i]^2 in double, in an order that depends on the count alone, which is above 0. `sum` is
-/// the device's.
-void sum_of_squares(const float* x, int64_t count, double* sum, Exec& exec);
+/// *sum = sum of x[i]^2 in double, in an order that depends on the count alone, which is above 0, and for
+/// bf16 on where x lies. `sum` is the device's. x: f32 or bf16.
+void sum_of_squares(DType dtype, const void* x, int64_t count, double* sum, Exec& exec);
 
 }  // namespace megalith::cuda

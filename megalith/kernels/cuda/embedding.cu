@@ -2,7 +2,7 @@
 
 #include <cub/device/device_radix_sort.cuh>
 
-#include "megalith/kernels/cuda/device/float_types.cuh"
+#include "megalith/kernels/cuda/device/gradient_types.cuh"
 #include "megalith/kernels/cuda/device/launch.cuh"
 #include "megalith/kernels/cuda/embedding.h"
 
@@ -54,7 +54,7 @@ struct NumberTokens {
 
 // A row of the grid is a place in the sorted rows; the first place of each row adds all of its tokens'
 // gradients in their order, a few of them on their way at a time.
-template <class T, int kCount>
+template <class T, class Gradient, int kCount>
 struct AddRuns {
   cpu::EmbeddingBackwardArgs args;
   const int32_t* sorted_rows;
@@ -65,7 +65,7 @@ struct AddRuns {
     const int32_t row = sorted_rows[place];
     if (row == args.num_rows || (place > 0 && sorted_rows[place - 1] == row)) return;
     const int64_t col = vector * kCount;
-    A* d_row = static_cast<A*>(args.d_table) + row * args.d_table_stride + col;
+    Gradient* d_row = static_cast<Gradient*>(args.d_table) + row * args.d_table_stride + col;
     A sum[kCount];
     load_acc(d_row, sum);
     for (int64_t next = place; next < args.tokens; next += kAhead) {
@@ -124,14 +124,17 @@ void embedding_backward(const cpu::EmbeddingBackwardArgs& args, Exec& exec) {
   MG_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(workspace, bytes, rows, sorted_rows, numbers, sorted_tokens,
                                                 tokens, 0, row_bits, stream));
   dispatch_device_float(args.dtype, [&]<class T>() {
-    constexpr int kCount = kVectorBytes / sizeof(T);
-    const bool fits = vectors_fit(kCount, sizeof(T), args.cols, {args.d_out_stride}, {args.d_out}) &&
-                      vectors_fit(kCount, sizeof(acc_t<T>), args.cols, {args.d_table_stride}, {args.d_table});
-    if (fits) {
-      return launch_rows(AddRuns<T, kCount>{args, sorted_rows, sorted_tokens}, args.tokens,
-                         args.cols / kCount, exec);
-    }
-    launch_rows(AddRuns<T, 1>{args, sorted_rows, sorted_tokens}, args.tokens, args.cols, exec);
+    dispatch_gradient<T>(args.table_dtype, [&]<class Gradient>() {
+      constexpr int kCount = kVectorBytes / sizeof(T);
+      const bool fits =
+          vectors_fit(kCount, sizeof(T), args.cols, {args.d_out_stride}, {args.d_out}) &&
+          vectors_fit(kCount, sizeof(Gradient), args.cols, {args.d_table_stride}, {args.d_table});
+      if (fits) {
+        return launch_rows(AddRuns<T, Gradient, kCount>{args, sorted_rows, sorted_tokens}, args.tokens,
+                           args.cols / kCount, exec);
+      }
+      launch_rows(AddRuns<T, Gradient, 1>{args, sorted_rows, sorted_tokens}, args.tokens, args.cols, exec);
+    });
   });
 }
 

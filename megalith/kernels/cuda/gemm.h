@@ -1,5 +1,5 @@
 #pragma once
-// defines: gemm, describe_gemm_plans, GemmTuning, tune_gemm_plans
+// defines: gemm, allow_tf32, describe_gemm_plans, GemmTuning, tune_gemm_plans
 
 #include <string>
 
@@ -7,11 +7,15 @@
 
 namespace megalith::cuda {
 
-/// As cpu::gemm, by cuBLASLt on the stream of `exec`. f32 is computed in f32, bf16 with sums in f32. The
-/// algorithm is that of the table for this GPU (vendor/gemm_table.h), where it has the product, else
-/// cuBLASLt's first choice; it is looked up once and kept in `exec`. Few rows go to gemv.h. A bias, and with
-/// beta != 0 the old C or the addend, may be added after the product has been rounded to the dtype of C.
+/// As cpu::gemm, by cuBLASLt on the stream of `exec`. f32 is computed in f32 or as allow_tf32 says, bf16 with
+/// sums in f32. The algorithm is that of the table for this GPU (vendor/gemm_table.h), where it has the
+/// product, else cuBLASLt's first choice; it is looked up once and kept in `exec`. Few rows go to gemv.h. A
+/// bias, and with beta != 0 the old C or the addend, may be added after the product has been rounded to the
+/// dtype of C.
 void gemm(const cpu::GemmProblem& problem, Exec& exec);
+
+/// ops/gemm.h.
+void allow_tf32(Exec& exec);
 
 /// One line for each problem seen so far: sizes, layouts, algorithm, tile, workspace.
 std::string describe_gemm_plans(Exec& exec);

@@ -205,12 +205,16 @@ void launch(const cpu::NormBackwardArgs& args, Exec& exec) {
     chosen.kernel<<<narrow<unsigned>(chunks), threads, bytes, exec.cuda().stream()>>>(args, partials);
     MG_CUDA_LAUNCHED();
   }
-  if (args.d_weight != nullptr) {
-    sum_partials(partials.weight, chunks, args.cols, args.accumulate, static_cast<A*>(args.d_weight), exec);
-  }
-  if (args.d_bias != nullptr) {
-    sum_partials(partials.bias, chunks, args.cols, args.accumulate, static_cast<A*>(args.d_bias), exec);
-  }
+  dispatch_gradient<T>(args.gradient_dtype, [&]<class Gradient>() {
+    if (args.d_weight != nullptr) {
+      sum_partials(partials.weight, chunks, args.cols, args.accumulate, static_cast<Gradient*>(args.d_weight),
+                   exec);
+    }
+    if (args.d_bias != nullptr) {
+      sum_partials(partials.bias, chunks, args.cols, args.accumulate, static_cast<Gradient*>(args.d_bias),
+                   exec);
+    }
+  });
 }
 
 }  // namespace

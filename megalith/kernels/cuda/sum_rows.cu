@@ -55,7 +55,9 @@ void launch_chunks(const cpu::SumRowsArgs& args, Exec& exec) {
     sum_chunk<T, kCount><<<grid, block, 0, exec.cuda().stream()>>>(args, chunk_rows, partials);
     MG_CUDA_LAUNCHED();
   }
-  sum_partials(partials, chunks, args.cols, args.accumulate, static_cast<A*>(args.out), exec);
+  dispatch_gradient<T>(args.out_dtype, [&]<class Out>() {
+    sum_partials(partials, chunks, args.cols, args.accumulate, static_cast<Out*>(args.out), exec);
+  });
 }
 
 }  // namespace

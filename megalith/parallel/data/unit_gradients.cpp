@@ -44,7 +44,6 @@ UnitGradients::UnitGradients(ParameterStore& store, const Mesh& mesh, std::array
     : store_(&store),
       mesh_(&mesh),
       groups_(&groups),
-      wire_dtype_(mesh.config().grad_reduce_in_bf16 ? DType::kBF16 : store.gradient_dtype()),
       whole_(2 * store.units().size()),
       has_sum_(2 * store.units().size()) {}
 
@@ -109,17 +108,21 @@ void UnitGradients::sum_terms_of_shares() {
   });
 }
 
+DType UnitGradients::wire_dtype() const {
+  return mesh_->config().grad_reduce_in_bf16 ? DType::kBF16 : store_->gradient_dtype();
+}
+
 Tensor UnitGradients::to_send(const Tensor& gradients, Exec& exec) const {
-  if (gradients.dtype() == wire_dtype_) return gradients;
+  if (gradients.dtype() == wire_dtype()) return gradients;
   const OwnerScope scope(exec.ledger(), "gradients");
-  const Tensor sent = exec.empty(gradients.shape(), wire_dtype_);
+  const Tensor sent = exec.empty(gradients.shape(), wire_dtype());
   copy(gradients, sent, exec);
   return sent;
 }
 
 void UnitGradients::send(const ParameterUnit& unit, bool is_expert, Sum sum, Exec& exec) {
   // What is on its way holds memory, or has something to be done when it arrives.
-  if (store_->sharing().shards_gradients || wire_dtype_ != store_->gradient_dtype() ||
+  if (store_->sharing().shards_gradients || wire_dtype() != store_->gradient_dtype() ||
       groups(is_expert).replicas != nullptr)
     take_arrivals(exec);
   Tensor& open = whole_[place(unit, is_expert)];

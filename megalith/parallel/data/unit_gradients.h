@@ -47,6 +47,7 @@ class UnitGradients {
   size_t place(const ParameterUnit& unit, bool is_expert) const {
     return 2 * static_cast<size_t>(unit.index) + (is_expert ? 1 : 0);
   }
+  DType wire_dtype() const;
   Tensor to_send(const Tensor& gradients, Exec& exec) const;
   void sum_terms_of_layer(const ParameterUnit& unit, bool is_expert);
   void sum_terms_of_shares();
@@ -59,7 +60,6 @@ class UnitGradients {
   ParameterStore* store_;
   const Mesh* mesh_;
   std::array<ShareGroups, 2>* groups_;
-  DType wire_dtype_;
   std::array<FlatRange, 2> buckets_;  // of neighbouring units that are summed together; empty: none wait
   std::vector<Tensor> whole_;         // by place: open buffers
   std::vector<bool> has_sum_;         // by place: the share holds something of this step

@@ -1,6 +1,7 @@
 #pragma once
 // defines: sum_partials
 
+#include "megalith/kernels/cuda/device/gradient_types.cuh"
 #include "megalith/kernels/cuda/device/launch.cuh"
 
 namespace megalith::cuda {
@@ -9,8 +10,9 @@ constexpr int kPartialLanes = 32;
 
 // out[c] (+)= partials[0, c] + ... : 32 columns a block, 32 lanes of partials, each summed in order, then the
 // lanes in order.
-template <class A>
-__global__ void sum_partials_kernel(const A* partials, int64_t count, int64_t cols, bool accumulate, A* out) {
+template <class A, class Out>
+__global__ void sum_partials_kernel(const A* partials, int64_t count, int64_t cols, bool accumulate,
+                                    Out* out) {
   __shared__ A sums[kPartialLanes][kPartialLanes + 1];
   const int64_t col = int64_t{blockIdx.x} * kPartialLanes + threadIdx.x;
   A sum = 0;
@@ -24,12 +26,12 @@ __global__ void sum_partials_kernel(const A* partials, int64_t count, int64_t co
   A total = 0;
 #pragma unroll
   for (int lane = 0; lane < kPartialLanes; ++lane) total += sums[lane][threadIdx.x];
-  out[col] = accumulate ? out[col] + total : total;
+  out[col] = from_acc<Out>(accumulate ? to_acc(out[col]) + total : total);
 }
 
-/// out [cols] (+)= the sum of the rows of partials [count, cols], in a fixed order.
-template <class A>
-void sum_partials(const A* partials, int64_t count, int64_t cols, bool accumulate, A* out, Exec& exec) {
+/// out [cols] (+)= the sum of the rows of partials [count, cols], in a fixed order, rounded once.
+template <class A, class Out>
+void sum_partials(const A* partials, int64_t count, int64_t cols, bool accumulate, Out* out, Exec& exec) {
   if (cols == 0) return;
   const dim3 block(kPartialLanes, kPartialLanes);
   const auto grid = narrow<unsigned>(ceil_div<int64_t>(cols, kPartialLanes));

@@ -16,7 +16,7 @@ int alignment_of(const void* data, int64_t stride_bytes) {
   return static_cast<int>(bits & (~bits + 1));
 }
 
-GemmKey key_of(const cpu::GemmProblem& p, bool fuses_bias, double beta) {
+GemmKey key_of(const cpu::GemmProblem& p, bool fuses_bias, double beta, bool allows_tf32) {
   const auto size = static_cast<int64_t>(size_of(p.dtype));
   const auto out_size = static_cast<int64_t>(size_of(p.out_dtype));
   return {.m = p.m,
@@ -27,6 +27,7 @@ GemmKey key_of(const cpu::GemmProblem& p, bool fuses_bias, double beta) {
           .c_stride = p.c_row_stride,
           .dtype = p.dtype,
           .out_dtype = p.out_dtype,
+          .is_tf32 = allows_tf32 && p.dtype == DType::kF32,
           .transpose_a = p.a.transpose,
           .transpose_b = p.b.transpose,
           .has_bias = fuses_bias,
@@ -88,7 +89,7 @@ void gemm(const cpu::GemmProblem& p, Exec& exec) {
   const cublasLtHandle_t handle = exec.slots().get<CublasLt>().handle();
   GemmPlans& all = exec.slots().get<GemmPlans>();
   if (!all.table) all.table = GemmTable::for_device(cublasLtGetVersion(), exec.cuda().limits().name);
-  const GemmKey key = key_of(p, fuses_bias, beta);
+  const GemmKey key = key_of(p, fuses_bias, beta, all.allows_tf32);
   std::unique_ptr<GemmPlan>& plan = all.plans[key];
   if (plan == nullptr) plan = std::make_unique<GemmPlan>(key, *all.table, handle);
   ScratchFrame frame(exec.scratch());
@@ -102,6 +103,10 @@ void gemm(const cpu::GemmProblem& p, Exec& exec) {
              .workspace = frame.take<std::byte>(kGemmWorkspaceBytes, "gemm workspace"),
              .stream = exec.cuda().stream()},
             handle);
+}
+
+void allow_tf32(Exec& exec) {
+  exec.slots().get<GemmPlans>().allows_tf32 = true;
 }
 
 std::string describe_gemm_plans(Exec& exec) {

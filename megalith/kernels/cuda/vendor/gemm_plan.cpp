@@ -48,8 +48,10 @@ T get(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_
 
 GemmPlan::GemmPlan(const GemmKey& key, const GemmTable& table, cublasLtHandle_t handle) : key_(key) {
   const bool is_f64 = key.dtype == DType::kF64;
-  MG_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation_, is_f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
-                                           is_f64 ? CUDA_R_64F : CUDA_R_32F));
+  const cublasComputeType_t compute = is_f64        ? CUBLAS_COMPUTE_64F
+                                      : key.is_tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                    : CUBLAS_COMPUTE_32F;
+  MG_CUBLAS_CHECK(cublasLtMatmulDescCreate(&operation_, compute, is_f64 ? CUDA_R_64F : CUDA_R_32F));
   set(operation_, CUBLASLT_MATMUL_DESC_TRANSA, key.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(operation_, CUBLASLT_MATMUL_DESC_TRANSB, key.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (key.has_bias) {
@@ -141,7 +143,7 @@ GemmAlgorithm GemmPlan::algorithm() const {
 
 std::string GemmPlan::describe() const {
   return fmt::format("{}x{}x{} {}{} {} -> {}{}{}, strides {} {} {}: {}", key_.m, key_.n, key_.k,
-                     key_.transpose_a ? 'T' : 'N', key_.transpose_b ? 'T' : 'N', name_of(key_.dtype),
+                     key_.transpose_a ? 'T' : 'N', key_.transpose_b ? 'T' : 'N', key_.operand_name(),
                      name_of(key_.out_dtype), key_.has_bias ? " + bias" : "", key_.reads_c ? " + C" : "",
                      key_.a_stride, key_.b_stride, key_.c_stride, describe_algorithm());
 }

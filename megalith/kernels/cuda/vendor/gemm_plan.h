@@ -62,6 +62,7 @@ class GemmPlan {
 struct GemmPlans {
   std::map<GemmKey, std::unique_ptr<GemmPlan>> plans;
   std::optional<GemmTable> table;  // read when the first plan is made
+  bool allows_tf32 = false;
 };
 
 }  // namespace megalith::cuda

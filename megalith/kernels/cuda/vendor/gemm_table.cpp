@@ -31,7 +31,8 @@ std::pair<GemmKey, GemmAlgorithm> parse_line(const std::string& line) {
            epilogue);
   key.transpose_a = layout[0] == 'T';
   key.transpose_b = layout[1] == 'T';
-  key.dtype = parse_dtype(dtype);
+  key.is_tf32 = dtype == "tf32";
+  key.dtype = key.is_tf32 ? DType::kF32 : parse_dtype(dtype);
   key.out_dtype = parse_dtype(out_dtype);
   key.reads_c = epilogue == "C";
   key.has_bias = epilogue == "bias";
@@ -106,7 +107,7 @@ std::string GemmTable::text() const {
   std::string text = fmt::format("{} {} {}\n", kMagic, library_version_, device_name_);
   for (const auto& [key, entry] : entries_) {
     text += fmt::format("{} {} {} {}{} {} {} {} {} {} {}", key.m, key.n, key.k, key.transpose_a ? 'T' : 'N',
-                        key.transpose_b ? 'T' : 'N', name_of(key.dtype), name_of(key.out_dtype),
+                        key.transpose_b ? 'T' : 'N', key.operand_name(), name_of(key.out_dtype),
                         epilogue_of(key), key.a_stride, key.b_stride, key.c_stride);
     for (const uint64_t word : entry.algorithm.words) text += fmt::format(" {:x}", word);
     text += entry.remark.empty() ? "\n" : fmt::format(" # {}\n", entry.remark);

@@ -21,7 +21,8 @@ struct GemmAlgorithm {
 ///
 /// As text: a first line "gemm_table VERSION DEVICE NAME", then a line for each product of aligned operands:
 ///     M N K LAYOUT IN OUT EPILOGUE A_STRIDE B_STRIDE C_STRIDE 8_WORDS # remark
-/// LAYOUT is N or T for A and B each, EPILOGUE is "-", "C" (the old C or an addend is added) or "bias".
+/// IN is tf32 where f32 operands are rounded to it, LAYOUT is N or T for A and B each, EPILOGUE is "-", "C"
+/// (the old C or an addend is added) or "bias".
 class GemmTable {
  public:
   GemmTable(size_t library_version, std::string device_name)

@@ -1,0 +1,139 @@
+// Main gradients in bf16 against those in f32, and on layouts of ranks against one rank.
+#include <cmath>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/train/layout_run.h"
+#include "tests/train/trainer_fixture.h"
+
+namespace megalith {
+namespace {
+
+using testing::LayoutCase;
+using testing::run_layout;
+using testing::small_run;
+
+constexpr double kUlp = 0x1p-8;  // the largest relative error of rounding to bf16
+
+MoeConfig experts() {
+  MoeConfig moe;
+  moe.num_experts = 8;
+  moe.layer_freq = "2";
+  moe.ffn_hidden_size = 16;
+  moe.shared_expert_intermediate_size = 16;
+  moe.aux_loss_coeff = 0.01;
+  return moe;
+}
+
+// Each of a step's eight microbatches rounds what has been added so far: a walk of eight steps of kUlp of the
+// largest element at most.
+TEST(MainGrads, TenStepsInBf16FollowF32) {
+  for (const char* form : {"llama", "gpt2", "experts"}) {
+    SCOPED_TRACE(form);
+    LayoutCase layout{.name = "", .is_gpt2 = std::string_view(form) == "gpt2", .is_bf16 = true};
+    if (std::string_view(form) == "experts") layout.moe = experts();
+    const LayoutRun expected = run_layout(layout, 10);
+    layout.main_grads_dtype = "bf16";
+    const LayoutRun actual = run_layout(layout, 10);
+    const LayoutDeviation deviation = compare_layouts(expected, actual, kUlp * std::sqrt(8));
+    EXPECT_TRUE(deviation.is_ok()) << deviation.where << ": " << deviation.worst << ", allowed "
+                                   << deviation.allowed;
+    EXPECT_LT(actual.losses.back(), actual.losses.front());
+    EXPECT_NE(actual.first_gradients, expected.first_gradients);
+    EXPECT_EQ(actual.losses.front(), expected.losses.front()) << "the forward does not know";
+  }
+}
+
+class MainGradsLayouts : public ::testing::TestWithParam<LayoutCase> {};
+
+// One rank rounds after each of eight microbatches, ranks after each of theirs and once more in their sum:
+// two walks of eight steps. Tensor parallelism also rounds the activations at other places.
+TEST_P(MainGradsLayouts, TenStepsEqualOneRank) {
+  LayoutCase layout = GetParam();
+  layout.is_bf16 = true;
+  layout.main_grads_dtype = "bf16";
+  const LayoutRun actual = run_layout(layout, 10);
+  const double layers = layout.parallel.tensor_model_parallel_size > 1 ? 8 : 1;
+  layout.parallel = {};
+  layout.num_ranks = 1;
+  const LayoutDeviation deviation =
+      compare_layouts(run_layout(layout, 10), actual, kUlp * std::sqrt(16 * layers));
+  EXPECT_TRUE(deviation.is_ok()) << deviation.where << ": " << deviation.worst << ", allowed "
+                                 << deviation.allowed;
+  RecordProperty("share_of_allowed", fmt::format("{:.3f}", deviation.share()));
+}
+
+std::vector<LayoutCase> cases() {
+  std::vector<LayoutCase> all;
+  const auto sharded = [](const char* strategy, ParallelConfig parallel = {}) {
+    parallel.data_parallel_sharding_strategy = strategy;
+    return parallel;
+  };
+  all.push_back({.name = "Dp2", .num_ranks = 2, .parallel = {}});
+  all.push_back({.name = "Zero1Dp2", .num_ranks = 2, .parallel = sharded("optim")});
+  all.push_back({.name = "Zero2Dp2", .num_ranks = 2, .parallel = sharded("optim_grads")});
+  all.push_back({.name = "Zero3Dp4", .num_ranks = 4, .parallel = sharded("optim_grads_params")});
+  all.push_back({.name = "Hsdp2x2",
+                 .num_ranks = 4,
+                 .parallel = sharded("optim_grads_params", {.num_distributed_optimizer_instances = 2})});
+  all.push_back({.name = "Tp2", .num_ranks = 2, .parallel = {.tensor_model_parallel_size = 2}});
+  all.push_back({.name = "Tp2SpDp2",
+                 .num_ranks = 4,
+                 .parallel = sharded("optim", {.tensor_model_parallel_size = 2, .sequence_parallel = true})});
+  all.push_back({.name = "TiedPp2",
+                 .num_ranks = 2,
+                 .parallel = {.pipeline_model_parallel_size = 2, .pipeline_schedule = "zb-h1"},
+                 .is_gpt2 = true});
+  all.push_back({.name = "Dp2Ep2Zero1",
+                 .num_ranks = 4,
+                 .parallel = sharded("optim", {.expert_model_parallel_size = 2}),
+                 .moe = experts()});
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MainGradsLayouts, ::testing::ValuesIn(cases()),
+                         [](const auto& instance) { return instance.param.name; });
+
+TEST(MainGrads, TravelInTheirOwnDtype) {
+  LayoutCase layout{.name = "", .num_ranks = 2, .is_bf16 = true, .main_grads_dtype = "bf16"};
+  const LayoutRun expected = run_layout(layout, 3);
+  layout.parallel.grad_reduce_in_bf16 = true;
+  const LayoutRun actual = run_layout(layout, 3);
+  EXPECT_EQ(actual.losses, expected.losses);
+  EXPECT_EQ(actual.first_gradients, expected.first_gradients);
+}
+
+TEST(Dtypes, AreRefusedWhereTheModelHasNoUseForThem) {
+  const auto refusal = [](const auto& change) {
+    RunConfig config = small_run(1);
+    change(config);
+    try {
+      check_layout(config, 1);
+    } catch (const UsageError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(refusal([](RunConfig& c) { c.optim.main_grads_dtype = "bf16"; }),
+            "main_grads_dtype bf16 needs a bf16 model; this one is f32");
+  EXPECT_EQ(refusal([](RunConfig& c) {
+              c.optim.main_grads_dtype = "bf16";
+              c.model.fp16 = true;
+            }),
+            "main_grads_dtype bf16 needs a bf16 model; this one is fp16");
+  EXPECT_EQ(refusal([](RunConfig& c) { c.train.allow_tf32 = c.model.bf16 = true; }),
+            "allow_tf32 is for f32 models; this one is bf16");
+  EXPECT_EQ(refusal([](RunConfig& c) {
+              c.model.bf16 = true;
+              c.optim.main_grads_dtype = "bf16";
+            }),
+            "");
+  RunConfig config = small_run(1);
+  config.train.allow_tf32 = true;
+  EXPECT_THAT([&] { testing::train_run(config); },
+              ::testing::ThrowsMessage<UsageError>("allow_tf32 needs a GPU; device is cpu"));
+}
+
+}  // namespace
+}  // namespace megalith
