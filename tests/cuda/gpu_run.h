@@ -23,7 +23,7 @@ class GpuRun {
   explicit GpuRun(const RunConfig& run, const ExecOptions& device = kGpu)
       : config_(run), exec_(device), model_(run.model, exec_), scaler_(run.optim, run.model.fp16) {
     model_.parameters().initialize(exec_);
-    model_.parameters().allocate_gradients(exec_);
+    model_.parameters().allocate_gradients(exec_, run.optim.gradient_dtype());
     optimizer_.emplace(model_.parameters(), run.optim, exec_);
     step_.emplace(TrainStep::Parts{.model = &model_,
                                    .optimizer = &*optimizer_,

@@ -51,11 +51,12 @@ RunConfig scheduled_run() {
 }
 
 TEST(CudaGraphs, ScheduleClippingAndASkippedStepGiveTheBitsOfEagerSteps) {
-  for (const char* form : {"f32", "bf16", "tokens", "offload", "sinks"}) {
+  for (const char* form : {"f32", "bf16", "gradients", "tokens", "offload", "sinks"}) {
     SCOPED_TRACE(form);
     RunConfig config = scheduled_run();
     config.model.bf16 = std::string_view(form) != "f32";
     if (std::string_view(form) == "sinks") config.model.softmax_type = "learnable";
+    if (std::string_view(form) == "gradients") config.optim.main_grads_dtype = "bf16";
     config.train.calculate_per_token_loss = std::string_view(form) == "tokens";
     config.optim.optimizer_cpu_offload = std::string_view(form) == "offload";
     config.optim.optimizer_offload_fraction = 0.5;

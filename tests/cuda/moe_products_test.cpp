@@ -98,30 +98,32 @@ TEST(CudaMoeProducts, EachExpertMeetsItsWeight) {
 }
 
 TEST(CudaMoeProducts, GradientsOfWeights) {
-  for_each_case(
-      [](Twins& t, DType dtype, Layout layout, const Case& c, const Twins::Pair& offsets, int64_t rows) {
-        const DType out = dtype == DType::kF64 ? dtype : DType::kF32;
-        const auto x = t.random({rows, c.k}, dtype, 1, layout);
-        const auto d_y = t.random({rows, c.n}, dtype, 2, layout);
-        Experts gradients = matrices(t, c.rows.size(), {c.n, c.k}, out, 200, Layout::kContiguous);
-        std::vector<double> betas;
-        for (size_t e = 0; e < c.rows.size(); ++e) {
-          betas.push_back(e % 2 == 0 ? 0 : 1);
-          if (betas.back() != 0) continue;
-          const auto poisoned = t.poisoned({c.n, c.k}, out);  // must not be read
-          gradients.cpu[e] = poisoned.cpu;
-          gradients.gpu[e] = poisoned.gpu;
-        }
-        grouped_weight_gradient(
-            {.d_y = d_y.cpu, .x = x.cpu, .offsets = offsets.cpu, .d_weights = gradients.cpu, .betas = betas},
-            t.cpu());
-        grouped_weight_gradient(
-            {.d_y = d_y.gpu, .x = x.gpu, .offsets = offsets.gpu, .d_weights = gradients.gpu, .betas = betas},
-            t.gpu());
-        for (size_t e = 0; e < c.rows.size(); ++e)
-          Twins::expect_close({gradients.cpu[e], gradients.gpu[e]}, c.rows[e] + 1, chain(c.rows[e]),
-                              fmt::format("gradient {}", e));
-      });
+  for_each_case([](Twins& t, DType dtype, Layout layout, const Case& c, const Twins::Pair& offsets,
+                   int64_t rows) {
+    const auto x = t.random({rows, c.k}, dtype, 1, layout);
+    const auto d_y = t.random({rows, c.n}, dtype, 2, layout);
+    for (const DType out : {dtype, DType::kF32}) {
+      if (out != dtype && dtype != DType::kBF16) continue;
+      Experts gradients = matrices(t, c.rows.size(), {c.n, c.k}, out, 200, Layout::kContiguous);
+      std::vector<double> betas;
+      for (size_t e = 0; e < c.rows.size(); ++e) {
+        betas.push_back(e % 2 == 0 ? 0 : 1);
+        if (betas.back() != 0) continue;
+        const auto poisoned = t.poisoned({c.n, c.k}, out);  // must not be read
+        gradients.cpu[e] = poisoned.cpu;
+        gradients.gpu[e] = poisoned.gpu;
+      }
+      grouped_weight_gradient(
+          {.d_y = d_y.cpu, .x = x.cpu, .offsets = offsets.cpu, .d_weights = gradients.cpu, .betas = betas},
+          t.cpu());
+      grouped_weight_gradient(
+          {.d_y = d_y.gpu, .x = x.gpu, .offsets = offsets.gpu, .d_weights = gradients.gpu, .betas = betas},
+          t.gpu());
+      for (size_t e = 0; e < c.rows.size(); ++e)
+        Twins::expect_close({gradients.cpu[e], gradients.gpu[e]}, c.rows[e] + 1, chain(c.rows[e]),
+                            fmt::format("gradient {}", e));
+    }
+  });
 }
 
 }  // namespace

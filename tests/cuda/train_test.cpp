@@ -10,9 +10,10 @@ using testing::GpuRun;
 using testing::plain_run;
 
 TEST(CudaOffload, OptimizerStateOnTheHostGivesTheSameBits) {
-  for (const bool is_bf16 : {false, true}) {
+  for (const char* form : {"f32", "bf16", "gradients"}) {
     RunConfig config = plain_run();
-    config.model.bf16 = is_bf16;
+    config.model.bf16 = std::string_view(form) != "f32";
+    if (std::string_view(form) == "gradients") config.optim.main_grads_dtype = "bf16";
     const GpuRun::Result expected = GpuRun(config).steps(4);
     for (const double fraction : {0.4, 1.0}) {
       RunConfig offloaded = config;

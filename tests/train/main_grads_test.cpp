@@ -14,7 +14,11 @@ using testing::LayoutCase;
 using testing::run_layout;
 using testing::small_run;
 
-constexpr double kUlp = 0x1p-8;  // the largest relative error of rounding to bf16
+// What `count` roundings to bf16 in a row move the elements of a gradient by, relative to the largest: each
+// by 2^-8 of itself at most, a random walk, of which the furthest of thousands goes twice as far.
+double roundings(double count) {
+  return 2 * 0x1p-8 * std::sqrt(count);
+}
 
 MoeConfig experts() {
   MoeConfig moe;
@@ -26,8 +30,7 @@ MoeConfig experts() {
   return moe;
 }
 
-// Each of a step's eight microbatches rounds what has been added so far: a walk of eight steps of kUlp of the
-// largest element at most.
+// Each of the eight microbatches of a step rounds what has been added so far.
 TEST(MainGrads, TenStepsInBf16FollowF32) {
   for (const char* form : {"llama", "gpt2", "experts"}) {
     SCOPED_TRACE(form);
@@ -36,9 +39,10 @@ TEST(MainGrads, TenStepsInBf16FollowF32) {
     const LayoutRun expected = run_layout(layout, 10);
     layout.main_grads_dtype = "bf16";
     const LayoutRun actual = run_layout(layout, 10);
-    const LayoutDeviation deviation = compare_layouts(expected, actual, kUlp * std::sqrt(8));
+    const LayoutDeviation deviation = compare_layouts(expected, actual, roundings(8));
     EXPECT_TRUE(deviation.is_ok()) << deviation.where << ": " << deviation.worst << ", allowed "
                                    << deviation.allowed;
+    RecordProperty(std::string("share_of_allowed_") + form, fmt::format("{:.3f}", deviation.share()));
     EXPECT_LT(actual.losses.back(), actual.losses.front());
     EXPECT_NE(actual.first_gradients, expected.first_gradients);
     EXPECT_EQ(actual.losses.front(), expected.losses.front()) << "the forward does not know";
@@ -47,8 +51,9 @@ TEST(MainGrads, TenStepsInBf16FollowF32) {
 
 class MainGradsLayouts : public ::testing::TestWithParam<LayoutCase> {};
 
-// One rank rounds after each of eight microbatches, ranks after each of theirs and once more in their sum:
-// two walks of eight steps. Tensor parallelism also rounds the activations at other places.
+// One rank rounds after each of eight microbatches. With sharded gradients ranks round each of theirs, its
+// sum over the ranks, and the share that it is added to. Tensor parallelism also rounds the activations at
+// other places, in each layer.
 TEST_P(MainGradsLayouts, TenStepsEqualOneRank) {
   LayoutCase layout = GetParam();
   layout.is_bf16 = true;
@@ -57,8 +62,7 @@ TEST_P(MainGradsLayouts, TenStepsEqualOneRank) {
   const double layers = layout.parallel.tensor_model_parallel_size > 1 ? 8 : 1;
   layout.parallel = {};
   layout.num_ranks = 1;
-  const LayoutDeviation deviation =
-      compare_layouts(run_layout(layout, 10), actual, kUlp * std::sqrt(16 * layers));
+  const LayoutDeviation deviation = compare_layouts(run_layout(layout, 10), actual, roundings(24 * layers));
   EXPECT_TRUE(deviation.is_ok()) << deviation.where << ": " << deviation.worst << ", allowed "
                                  << deviation.allowed;
   RecordProperty("share_of_allowed", fmt::format("{:.3f}", deviation.share()));
