@@ -20,6 +20,10 @@ using testing::Twins;
 
 constexpr DType kBf16 = DType::kBF16, kF32 = DType::kF32;
 
+struct Sizes {
+  int64_t m, n, k;  // of a product
+};
+
 // `write` writes the pair, or adds to it, on both devices.
 template <class Write>
 void expect_same_gradient(Twins& t, const Shape& shape, int64_t terms, const std::string& what,
@@ -80,7 +84,8 @@ TEST(CudaBf16Gradients, OfEmbeddings) {
 // cuBLASLt may round the product before it adds what was there.
 TEST(CudaBf16Gradients, OfMatrices) {
   Twins t;
-  for (const auto& [tokens, out, in] : {std::array{37, 65, 83}, std::array{4096, 256, 512}}) {
+  constexpr Sizes kSizes[] = {{65, 83, 37}, {256, 512, 4096}};
+  for (const auto& [out, in, tokens] : kSizes) {
     const auto d_y = t.random({tokens, out}, kBf16, 1), x = t.random({tokens, in}, kBf16, 2);
     for (const double beta : {0.0, 1.0}) {
       const auto gradient = beta != 0 ? t.random({out, in}, kBf16, 3) : t.poisoned({out, in}, kBf16);
@@ -156,9 +161,10 @@ TEST(CudaBf16Gradients, StepsFollowF32) {
 // Operands of 10 bits of mantissa, rounded or cut off, each product off by 2^-9 of its size at most: over k
 // terms a random walk.
 TEST(CudaTf32, ProductsKeepTenBits) {
-  Twins exact, t;
+  Twins t;
   allow_tf32(t.gpu());
-  for (const auto& [m, n, k] : {std::array{128, 64, 512}, std::array{37, 65, 83}, std::array{2, 64, 512}}) {
+  constexpr Sizes kSizes[] = {{128, 64, 512}, {37, 65, 83}, {2, 64, 512}};
+  for (const auto& [m, n, k] : kSizes) {
     for (const Transpose transpose_a : {Transpose::kNo, Transpose::kYes}) {
       for (const Transpose transpose_b : {Transpose::kNo, Transpose::kYes}) {
         SCOPED_TRACE(fmt::format("{} x {} x {}", m, n, k));
@@ -179,8 +185,6 @@ TEST(CudaTf32, ProductsKeepTenBits) {
         if (k % 8 == 0 && m > 4) {
           EXPECT_GT(worst, conformance::tolerance(kF32, k).absolute) << "TF32 is not what multiplies";
         }
-        gemm(args, exact.gpu());
-        Twins::expect_close(c, k, 1, "another Exec stays exact");
       }
     }
   }
