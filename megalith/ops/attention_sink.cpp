@@ -54,10 +54,12 @@ void attention_sink_backward(const AttentionSinkBackwardArgs& args, Exec& exec) 
   const cpu::AttentionSinkProblem problem = checked(kOp, args.forward, exec);
   check_tensor(kOp, "d_out", args.d_out, problem.dtype, args.forward.out.shape(), exec);
   check_heads(kOp, "d_out", args.d_out);
-  check_tensor(kOp, "d_sink", args.d_sink, accumulate_dtype(problem.dtype), {problem.heads}, exec);
+  check_gradient(kOp, "d_sink", args.d_sink, problem.dtype, {problem.heads}, exec);
   check_contiguous(kOp, "d_sink", args.d_sink);
-  const cpu::AttentionSinkGradient gradient{
-      .d_out = head_rows(args.d_out), .d_sink = args.d_sink.raw(), .accumulate = args.accumulate};
+  const cpu::AttentionSinkGradient gradient{.d_out = head_rows(args.d_out),
+                                            .sink_dtype = args.d_sink.dtype(),
+                                            .d_sink = args.d_sink.raw(),
+                                            .accumulate = args.accumulate};
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) return cuda::attention_sink_backward(problem, gradient, exec);
   }

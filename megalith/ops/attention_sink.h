@@ -28,7 +28,7 @@ void attention_sink(const AttentionSinkArgs& args, Exec& exec);
 struct AttentionSinkBackwardArgs {
   AttentionSinkArgs forward;
   Tensor d_out;   // as out
-  Tensor d_sink;  // [N] as lse, contiguous
+  Tensor d_sink;  // [N] as lse or bf16 for bf16 (rounded once), contiguous
   bool accumulate = false;
 };
 void attention_sink_backward(const AttentionSinkBackwardArgs& args, Exec& exec);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "megalith/ops/adamw.h"
+#include "megalith/ops/attention_sink.h"
 #include "megalith/ops/elementwise.h"
 #include "megalith/ops/embedding.h"
 #include "megalith/ops/grouped_gemm.h"
@@ -67,6 +68,20 @@ TEST(Bf16Gradients, OfNorms) {
         });
       }
     }
+  });
+}
+
+TEST(Bf16Gradients, OfAttentionSinks) {
+  for_each_isa([](Exec& exec) {
+    const Shape shape{2, 50, 6, 16};
+    const AttentionSinkArgs forward{.sink = random_tensor(exec, {6}, kBf16, 1),
+                                    .out = random_tensor(exec, shape, kBf16, 2),
+                                    .lse = random_tensor(exec, {2, 6, 50}, kF32, 3)};
+    const Tensor d_out = random_tensor(exec, shape, kBf16, 4);
+    expect_rounded({6}, 16 * 100, exec, [&](const Tensor& gradient, bool accumulate) {
+      attention_sink_backward(
+          {.forward = forward, .d_out = d_out, .d_sink = gradient, .accumulate = accumulate}, exec);
+    });
   });
 }
 

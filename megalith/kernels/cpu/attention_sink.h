@@ -17,7 +17,8 @@ struct AttentionSinkProblem {
 };
 struct AttentionSinkGradient {
   HeadRows d_out;
-  void* d_sink;  // [heads] of accumulate_t
+  DType sink_dtype;  // of d_sink: accumulate_t, or bf16 for bf16
+  void* d_sink;      // [heads]
   bool accumulate;
 };
 void attention_sink(const AttentionSinkProblem& problem, Exec& exec);

@@ -61,8 +61,10 @@ void sum_rows(const AttentionSinkProblem& p, const AttentionSinkGradient& gradie
       }
     }
   }
-  sum_partials(static_cast<const Acc*>(work.partials), work.chunks.count, p.heads, gradient.accumulate,
-               static_cast<Acc*>(gradient.d_sink));
+  dispatch_gradient<T>(gradient.sink_dtype, [&]<class Gradient>() {
+    sum_partials(static_cast<const Acc*>(work.partials), work.chunks.count, p.heads, gradient.accumulate,
+                 static_cast<Gradient*>(gradient.d_sink));
+  });
 }
 
 }  // namespace

@@ -128,7 +128,9 @@ void attention_sink_backward(const cpu::AttentionSinkProblem& p, const cpu::Atte
         MG_CUDA_LAUNCHED();
       });
     }
-    sum_partials(partials, chunks, p.heads, g.accumulate, static_cast<A*>(g.d_sink), exec);
+    dispatch_gradient<T>(g.sink_dtype, [&]<class Gradient>() {
+      sum_partials(partials, chunks, p.heads, g.accumulate, static_cast<Gradient*>(g.d_sink), exec);
+    });
   });
 }
 
