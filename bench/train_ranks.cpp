@@ -2,6 +2,7 @@
 // sequences of 4096, bf16, random tokens.
 //   1b: 1.14 G parameters (vocabulary 32,000, hidden 2048, 16 layers, 16 heads, 8 groups, SwiGLU 8192)
 //   7b: vocabulary 32,000, hidden 4096, 32 layers, 32 heads, SwiGLU 11008
+//   8b: Llama 3 8B
 //   qwen3: Qwen3-30B-A3B with 8 of its 48 layers
 // MODEL:L has L layers, MODEL@S sequences of S tokens, MODEL:L@S both.
 //
@@ -48,6 +49,7 @@ struct Layout {
   bool shares_batch = false;  // the batch is of all ranks together
   bool tunes = false;
   bool recomputes_mlp_act = false;
+  bool has_bf16_gradients = false;
   BesideTransport beside = BesideTransport::kCopyEngines;
 };
 
@@ -73,6 +75,13 @@ GptConfig model_of(const std::string& full_name) {
     c.hidden_size = 4096;
     c.num_attention_heads = 32;
     c.ffn_hidden_size = 11008;
+  } else if (name == "8b") {
+    c.vocab_size = 128256;
+    c.num_layers = 32;
+    c.hidden_size = 4096;
+    c.num_attention_heads = 32;
+    c.num_query_groups = 8;
+    c.ffn_hidden_size = 14336;
   } else if (name == "qwen3") {
     c.vocab_size = 151936;
     c.num_layers = 8;
@@ -87,7 +96,7 @@ GptConfig model_of(const std::string& full_name) {
     c.moe.router_topk = 8;
     c.moe.aux_loss_coeff = 0.001;
   } else {
-    throw UsageError(fmt::format("model '{}'; allowed: 1b, 7b, qwen3", name));
+    throw UsageError(fmt::format("model '{}'; allowed: 1b, 7b, 8b, qwen3", name));
   }
   c.num_layers = number_after(':', full_name, c.num_layers);
   c.position_embedding_type = "rope";
@@ -122,6 +131,8 @@ Layout layout_of(const std::string& full_name) {
   p.tp_comm_overlap = !take_prefix("whole:");
   p.tp_comm_fused_norm = take_prefix("fused:");
   p.overlap_moe_expert_parallel_comm = take_prefix("paired:");
+  l.has_bf16_gradients = take_prefix("bf16_grads:");
+  if (take_prefix("sharded:")) p.data_parallel_sharding_strategy = "optim_grads_params";
   l.name = name;
   const auto ends_with_count = [&](const std::string& prefix) {
     if (!name.starts_with(prefix)) return false;
@@ -205,6 +216,7 @@ Measured measure(const GptConfig& model_config, int64_t batch, const Layout& lay
     train.recompute_modules = {"mlp_act"};
   }
   OptimConfig optim;
+  if (layout.has_bf16_gradients) optim.main_grads_dtype = "bf16";
   optim.lr = 1e-4;
   optim.lr_decay_style = "constant";
   Measured result;
@@ -215,7 +227,7 @@ Measured measure(const GptConfig& model_config, int64_t batch, const Layout& lay
     const Mesh mesh(world.comm(), layout.parallel);
     const auto model = build_model(model_config, mesh, exec);
     model->parameters().initialize(exec);
-    model->parameters().allocate_gradients(exec);
+    model->parameters().allocate_gradients(exec, optim.gradient_dtype());
     AdamW optimizer(model->parameters(), optim, exec);
     const ParamSchedule schedule(
         optim, {.train_samples = 1000 * train.batch_size(), .samples_per_iteration = train.batch_size()});
@@ -296,7 +308,7 @@ void run(const std::string& model_name, int64_t batch, const std::vector<std::st
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr, "usage: bench_train_ranks 1b|7b|qwen3 BATCH LAYOUT...\n");
+    std::fprintf(stderr, "usage: bench_train_ranks 1b|7b|8b|qwen3 BATCH LAYOUT...\n");
     return 2;
   }
   try {

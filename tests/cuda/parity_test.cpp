@@ -1,7 +1,8 @@
-// The models of Hugging Face on the GPU, and a run that moves between CPU and GPU.
+// The models of Hugging Face on the GPU, and runs on both devices, or on one after the other.
 
 #include <cmath>
 
+#include "megalith/data/indexed_dataset_builder.h"
 #include "megalith/io/npy.h"
 #include "megalith/models/gpt/hf_weights.h"
 #include "megalith/models/positions.h"
@@ -109,6 +110,46 @@ TEST(CudaCheckpoint, ARunGoesFromCpuToGpuAndBack) {
   for (size_t i = 0; i < 12; ++i) {
     const double loss = expected.at("loss")[i].second;
     EXPECT_NEAR(got.at("loss")[i].second, loss, 1e-4 * loss) << "step " << i + 1 << ", f32 on both";
+  }
+}
+
+// Text whose next character follows from the last one and from one of eight throws: its loss stays above
+// ln 8.
+void write_throws(const std::filesystem::path& prefix) {
+  IndexedDatasetBuilder builder(prefix.string(), TokenType::kU16);
+  std::vector<int32_t> document;
+  for (uint64_t number = 0; number < 64; ++number) {
+    document.assign(1, 95);
+    for (uint64_t i = 0; i < 2000; ++i)
+      document.push_back(static_cast<int32_t>((5 * document.back() + RngKey{3, number}.bits(i) % 8) % 95));
+    builder.add_document(document);
+  }
+  builder.finish();
+}
+
+TEST(CudaTraining, HundredStepsInBf16FollowTheCpuInF32) {
+  const testing::RunFolder folder;
+  write_throws(folder / "throws");
+  RunConfig config = testing::small_run(100);
+  config.model.hidden_dropout = config.model.attention_dropout = 0;
+  config.model.hidden_size = 128, config.model.ffn_hidden_size = 352;
+  config.model.max_position_embeddings = config.data.seq_length = 64;
+  config.data.mock_data = false;
+  config.data.data_path = {(folder / "throws").string()};
+  config.optim.lr_decay_iters = 100, config.optim.lr_warmup_iters = 10;
+  config.train.micro_batch_size = 8, config.train.global_batch_size = 16;
+  config.train.eval_iters = 0;
+  config.train.metrics = folder / "cpu.jsonl";
+  train_on("cpu", config);
+  config.model.bf16 = true;
+  config.train.metrics = folder / "cuda.jsonl";
+  train_on("cuda", config);
+  const auto expected = read_metrics(folder / "cpu.jsonl"), got = read_metrics(folder / "cuda.jsonl");
+  ASSERT_EQ(got.at("loss").size(), 100u);
+  EXPECT_LT(expected.at("loss").back().second, 0.8 * expected.at("loss").front().second) << "it learns";
+  for (size_t i = 0; i < 100; ++i) {
+    const double loss = expected.at("loss")[i].second;
+    EXPECT_NEAR(got.at("loss")[i].second, loss, 0.01 * loss) << "step " << i + 1;
   }
 }
 

@@ -69,6 +69,15 @@ TEST(AttentionChoice, DecodeForFewQueries) {
   EXPECT_NE(chosen([](AttentionDesc& d) { d.queries = kMaxDecodeQueries + 1; }), AttentionKernel::kDecode);
 }
 
+TEST(AttentionChoice, BackwardOfMoreElementsThanCudnnCounts) {
+  AttentionDesc desc = training();
+  desc.is_backward = true;
+  EXPECT_EQ(max_backward_batch(desc), 255) << "a sequence has 2^23 elements";
+  const auto long_one = [](AttentionDesc& d) { d.queries = d.keys = 1 << 20; };
+  EXPECT_EQ(chosen(long_one), AttentionKernel::kCudnn);
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { long_one(d), d.is_backward = true; }), AttentionKernel::kTiled);
+}
+
 TEST(AttentionChoice, RefusesWhatNoKernelTakes) {
   EXPECT_THROW(chosen([](AttentionDesc& d) { d.dtype = DType::kF64; }), Error);
   EXPECT_THROW(chosen([](AttentionDesc& d) { d.head_dim = 264; }), Error);

@@ -1,5 +1,6 @@
 #include "megalith/kernels/cuda/attention.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <limits>
 
@@ -75,24 +76,47 @@ bool has_places(const cpu::AttentionProblem& p, std::initializer_list<HeadView> 
 
 enum class Direction { kForward, kBackward };
 
-AttentionChoice choose(const cpu::AttentionProblem& p, const AttentionView& view, Direction direction,
+AttentionDesc describe(const cpu::AttentionProblem& p, const AttentionView& view, Direction direction,
                        bool has_documents) {
-  return choose_attention_kernel({.dtype = p.dtype,
-                                  .batch = p.batch,
-                                  .queries = p.queries,
-                                  .keys = p.keys,
-                                  .heads = p.heads,
-                                  .kv_heads = p.kv_heads,
-                                  .head_dim = p.head_dim,
-                                  .is_causal = p.is_causal,
-                                  .has_window = p.window >= 0,
-                                  .has_key_gap = p.key_gap > 0,
-                                  .has_key_limits = p.first_key.data != nullptr || p.end_key.data != nullptr,
-                                  .has_documents = has_documents,
-                                  .has_num_keys = p.num_keys != nullptr,
-                                  .has_dropout = p.dropout_threshold > 0,
-                                  .is_backward = direction == Direction::kBackward,
-                                  .is_aligned = view.is_aligned});
+  return {.dtype = p.dtype,
+          .batch = p.batch,
+          .queries = p.queries,
+          .keys = p.keys,
+          .heads = p.heads,
+          .kv_heads = p.kv_heads,
+          .head_dim = p.head_dim,
+          .is_causal = p.is_causal,
+          .has_window = p.window >= 0,
+          .has_key_gap = p.key_gap > 0,
+          .has_key_limits = p.first_key.data != nullptr || p.end_key.data != nullptr,
+          .has_documents = has_documents,
+          .has_num_keys = p.num_keys != nullptr,
+          .has_dropout = p.dropout_threshold > 0,
+          .is_backward = direction == Direction::kBackward,
+          .is_aligned = view.is_aligned};
+}
+
+HeadView from_sequence(HeadView view, int64_t begin, DType dtype) {
+  if (view.data != nullptr)
+    view.data =
+        static_cast<std::byte*>(view.data) + begin * view.batch_stride * static_cast<int64_t>(size_of(dtype));
+  return view;
+}
+
+// In as many calls as cuDNN needs.
+void backward_by_cudnn(const AttentionDesc& desc, const AttentionView& view, const AttentionGradientView& g,
+                       Exec& exec) {
+  const int64_t most = desc.has_documents ? desc.batch : max_backward_batch(desc);
+  for (int64_t begin = 0; begin < desc.batch; begin += most) {
+    const auto from = [&](const HeadView& rows) { return from_sequence(rows, begin, desc.dtype); };
+    AttentionView part = view;
+    part.batch = narrow<int>(std::min(most, desc.batch - begin));
+    part.q = from(view.q), part.k = from(view.k), part.v = from(view.v), part.out = from(view.out);
+    part.lse += begin * desc.heads * desc.queries;
+    const AttentionGradientView gradients{
+        .d_out = from(g.d_out), .d_q = from(g.d_q), .d_k = from(g.d_k), .d_v = from(g.d_v)};
+    attention_cudnn_backward({desc.dtype, part}, gradients, SumOrder::kAny, exec);
+  }
 }
 
 ElementKind kind_of(DType dtype) {
@@ -108,7 +132,8 @@ void attention(const cpu::AttentionProblem& problem, Exec& exec) {
   const AttentionView view = view_of(problem);
   cudaStream_t stream = exec.cuda().stream();
   const bool has_documents = has_places(problem, {view.q, view.k, view.v, view.out}, exec);
-  switch (choose(problem, view, Direction::kForward, has_documents).kernel) {
+  const AttentionDesc desc = describe(problem, view, Direction::kForward, has_documents);
+  switch (choose_attention_kernel(desc).kernel) {
     case AttentionKernel::kCudnn:
       return attention_cudnn({problem.dtype, view}, exec);
     case AttentionKernel::kDecode: {
@@ -135,8 +160,9 @@ void attention_backward(const cpu::AttentionProblem& problem, const cpu::Attenti
       view.is_aligned && is_aligned({g.d_out, g.d_q, g.d_k, g.d_v}, problem.head_dim, problem.dtype);
   const bool has_documents =
       has_places(problem, {view.q, view.k, view.v, view.out, g.d_out, g.d_q, g.d_k, g.d_v}, exec);
-  if (choose(problem, view, Direction::kBackward, has_documents).kernel == AttentionKernel::kCudnn)
-    return attention_cudnn_backward({problem.dtype, view}, g, SumOrder::kAny, exec);
+  const AttentionDesc desc = describe(problem, view, Direction::kBackward, has_documents);
+  if (choose_attention_kernel(desc).kernel == AttentionKernel::kCudnn)
+    return backward_by_cudnn(desc, view, g, exec);
   ScratchFrame frame(exec.scratch());
   g.delta = frame.take<float>(problem.batch * problem.heads * problem.queries, "attention delta");
   MG_CUDA_CHECK(launch_attention_tiled_backward(view, g, kind_of(problem.dtype), exec.cuda().stream()));

@@ -1,8 +1,10 @@
 #pragma once
-// defines: cuda::AttentionDesc, cuda::AttentionKernel, cuda::AttentionChoice, cuda::choose_attention_kernel
+// defines: cuda::AttentionDesc, cuda::AttentionKernel, cuda::AttentionChoice, cuda::max_backward_batch,
+// cuda::choose_attention_kernel
 // Pure host code without CUDA: also part of a CPU build.
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "megalith/base/error.h"
@@ -57,6 +59,15 @@ constexpr int64_t kDocumentHeadDimMultiple = 16;
 /// 192 are right.
 constexpr int64_t kMaxDocumentBackwardHeadDim = 128;
 
+/// Behind that many elements of q, cuDNN 9.14's gradients of q and k are wrong (those of v, and the forward,
+/// are right).
+constexpr int64_t kMaxBackwardElements = std::numeric_limits<int32_t>::max();
+
+/// How many sequences cuDNN's backward takes in one call; 0: not even one.
+inline int64_t max_backward_batch(const AttentionDesc& desc) {
+  return kMaxBackwardElements / std::max<int64_t>(1, desc.queries * desc.heads * desc.head_dim);
+}
+
 /// cuDNN on the tensor cores where it computes what is asked; decode where reading the keys is all the work;
 /// else the tiled kernels. Throws Error for what no kernel takes.
 inline AttentionChoice choose_attention_kernel(const AttentionDesc& desc) {
@@ -83,6 +94,8 @@ inline AttentionChoice choose_attention_kernel(const AttentionDesc& desc) {
   if (desc.has_num_keys) return {AttentionKernel::kTiled, "the number of keys is on the device"};
   if (!desc.is_aligned) return {AttentionKernel::kTiled, "rows are not whole 16-byte words"};
   if (desc.head_dim < 32) return {AttentionKernel::kTiled, "heads too small for cuDNN"};
+  if (desc.is_backward && max_backward_batch(desc) == 0)
+    return {AttentionKernel::kTiled, "cuDNN's gradients of a sequence of more than 2^31 elements are wrong"};
   if (desc.is_backward && desc.keys == 1) return {AttentionKernel::kTiled, "cuDNN takes no single key"};
   return {AttentionKernel::kCudnn, "tensor cores"};
 }
