@@ -11,6 +11,7 @@
 #include "megalith/ops/largest_column.h"
 #include "megalith/ops/sample_tokens.h"
 
+#include "tests/cuda/letters_model.h"
 #include "tests/cuda/twins.h"
 #include "tests/infer/letters.h"
 
@@ -18,27 +19,10 @@ namespace megalith {
 namespace {
 
 using testing::Letters;
+using testing::letters_model;
 using testing::Twins;
 
 const ExecOptions kGpu{.device = {DeviceKind::kCuda, 0}};
-
-GptConfig config(int64_t head_dim) {
-  GptConfig c;
-  c.num_layers = 3;
-  c.hidden_size = 64;
-  c.num_attention_heads = 4;
-  c.kv_channels = head_dim;
-  c.num_query_groups = 2;
-  c.vocab_size = 26;
-  c.make_vocab_size_divisible_by = 16;
-  c.max_position_embeddings = 300;
-  c.position_embedding_type = "rope";
-  c.normalization = "RMSNorm";
-  c.swiglu = true;
-  c.add_bias_linear = false;
-  c.init_method_std = 0.4;  // far from uniform, so that the largest logit is clear
-  return c;
-}
 
 struct Runner {
   explicit Runner(const GptConfig& c, const ExecOptions& options = kGpu) : exec(options), model(c, exec) {
@@ -60,20 +44,20 @@ struct Runner {
 class CudaGenerate : public ::testing::TestWithParam<int64_t> {};
 
 TEST_P(CudaGenerate, GreedyWithCacheEqualsTheForwardWithout) {
-  Runner run(config(GetParam()));
+  Runner run(letters_model(GetParam()));
   EXPECT_EQ(run.generate({"hello"}, 200, true)[0].text, run.generate({"hello"}, 200, false)[0].text);
 }
 
 TEST_P(CudaGenerate, SampledWithCacheEqualsTheForwardWithoutAndTheCpus) {
   const SamplingOptions sampling{.temperature = 0.8, .top_k = 12, .top_p = 0.9};
-  Runner gpu(config(GetParam())), cpu(config(GetParam()), {});
+  Runner gpu(letters_model(GetParam())), cpu(letters_model(GetParam()), {});
   const std::string text = gpu.generate({"hello"}, 60, true, sampling)[0].text;
   EXPECT_EQ(text, gpu.generate({"hello"}, 60, false, sampling)[0].text);
   EXPECT_EQ(text, cpu.generate({"hello"}, 60, true, sampling)[0].text);
 }
 
 TEST_P(CudaGenerate, GreedyEqualsTheCpus) {
-  Runner gpu(config(GetParam())), cpu(config(GetParam()), {});
+  Runner gpu(letters_model(GetParam())), cpu(letters_model(GetParam()), {});
   const std::vector<std::string> prompts = {"a", "thequickbrownfox", "hello"};
   const auto on_gpu = gpu.generate(prompts, 60, true), on_cpu = cpu.generate(prompts, 60, true);
   for (size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(on_gpu[i].text, on_cpu[i].text) << prompts[i];
@@ -82,7 +66,7 @@ TEST_P(CudaGenerate, GreedyEqualsTheCpus) {
 INSTANTIATE_TEST_SUITE_P(HeadDim, CudaGenerate, ::testing::Values(16, 6));
 
 TEST(CudaInference, ReplaysGiveTheBitsOfTheFirstRun) {
-  GptConfig c = config(16);
+  GptConfig c = letters_model(16);
   c.bf16 = true;
   Runner run(c);
   const auto decode = [&] {
@@ -104,7 +88,7 @@ TEST(CudaInference, ReplaysGiveTheBitsOfTheFirstRun) {
 }
 
 TEST(CudaInference, LogitsInF32EqualTheCpus) {
-  Runner gpu(config(16)), cpu(config(16), {});
+  Runner gpu(letters_model(16)), cpu(letters_model(16), {});
   const auto logits = [](Runner& run) {
     std::vector<int32_t> ids;
     for (int32_t i = 0; i < 150; ++i) ids.push_back(i * i % 26);

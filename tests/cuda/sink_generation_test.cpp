@@ -5,27 +5,15 @@
 #include "megalith/infer/generate.h"
 #include "megalith/models/gpt/gpt_model.h"
 
+#include "tests/cuda/letters_model.h"
 #include "tests/infer/letters.h"
 
 namespace megalith {
 namespace {
 
 GptConfig config(int64_t head_dim) {
-  GptConfig c;
-  c.num_layers = 3;
-  c.hidden_size = 64;
-  c.num_attention_heads = 4;
-  c.kv_channels = head_dim;
-  c.num_query_groups = 2;
-  c.vocab_size = 26;
-  c.make_vocab_size_divisible_by = 16;
-  c.max_position_embeddings = 300;
-  c.position_embedding_type = "rope";
-  c.normalization = "RMSNorm";
-  c.swiglu = true;
-  c.add_bias_linear = false;
+  GptConfig c = testing::letters_model(head_dim);
   c.softmax_type = "learnable";
-  c.init_method_std = 0.4;  // far from uniform, so that the largest logit is clear
   return c;
 }
 

@@ -4,6 +4,7 @@
 
 #include "tests/multi_gpu/gpu_ranks.h"
 #include "tests/multi_gpu/layout_case.h"
+#include "tests/train/expert_forms.h"
 
 namespace megalith {
 namespace {
@@ -16,26 +17,11 @@ struct Layout {
 };
 
 MoeConfig by_sigmoid() {
-  MoeConfig c;
-  c.num_experts = 8;
-  c.layer_freq = "2";
-  c.ffn_hidden_size = 48;
-  c.shared_expert_intermediate_size = 64;
-  c.router_score_function = "sigmoid";
-  c.router_enable_expert_bias = true;
-  c.router_load_balancing_type = "seq_aux_loss";
-  c.aux_loss_coeff = 0.01;
-  c.z_loss_coeff = 0.001;
-  return c;
+  return testing::sigmoid_experts(48, 64);
 }
 
 MoeConfig by_softmax() {
-  MoeConfig c;
-  c.num_experts = 8;
-  c.layer_freq = "([0]*2+[1]*6)";
-  c.ffn_hidden_size = 48;
-  c.aux_loss_coeff = 0.01;
-  return c;
+  return testing::softmax_experts(48);
 }
 
 RunConfig config_of(const MoeConfig& moe) {
@@ -47,7 +33,7 @@ RunConfig config_of(const MoeConfig& moe) {
   return c;
 }
 
-class GpuMoeLayouts : public testing::TestWithParam<Layout> {};
+class GpuMoeLayouts : public ::testing::TestWithParam<Layout> {};
 
 TEST_P(GpuMoeLayouts, TenStepsEqualOneGpu) {
   const Layout& layout = GetParam();
@@ -153,7 +139,7 @@ std::vector<Layout> layouts() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GpuMoeLayouts, testing::ValuesIn(layouts()),
+INSTANTIATE_TEST_SUITE_P(All, GpuMoeLayouts, ::testing::ValuesIn(layouts()),
                          [](const auto& instance) { return instance.param.name; });
 
 // Rows wide enough for the copy engines, and enough of them that who does not wait reads old ones.

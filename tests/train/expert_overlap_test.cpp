@@ -10,6 +10,7 @@
 #include "megalith/train/build_model.h"
 #include "megalith/train/pipeline_pass.h"
 
+#include "tests/train/expert_forms.h"
 #include "tests/train/layout_run.h"
 
 namespace megalith {
@@ -18,30 +19,13 @@ namespace {
 using ::testing::HasSubstr;
 using testing::LayoutCase;
 using testing::run_layout;
+using testing::sigmoid_experts;
+using testing::softmax_experts;
 using ::testing::ThrowsMessage;
-
-MoeConfig with_shared_expert() {
-  MoeConfig c;
-  c.num_experts = 8;
-  c.layer_freq = "2";
-  c.ffn_hidden_size = 16;
-  c.shared_expert_intermediate_size = 16;
-  c.router_score_function = "sigmoid";
-  c.router_enable_expert_bias = true;
-  c.router_load_balancing_type = "seq_aux_loss";
-  c.aux_loss_coeff = 0.01;
-  c.z_loss_coeff = 0.001;
-  return c;
-}
 
 // Dense layers, then experts. With an odd number of these, forward and backward meet in the middle one.
 MoeConfig in_last_layers(int num_dense, int num_experts) {
-  MoeConfig c;
-  c.num_experts = 8;
-  c.layer_freq = fmt::format("([0]*{}+[1]*{})", num_dense, num_experts);
-  c.ffn_hidden_size = 16;
-  c.aux_loss_coeff = 0.01;
-  return c;
+  return softmax_experts(16, fmt::format("([0]*{}+[1]*{})", num_dense, num_experts));
 }
 
 LayoutCase without_overlap(LayoutCase layout) {
@@ -56,7 +40,7 @@ std::vector<LayoutCase> cases() {
     parallel.overlap_moe_expert_parallel_comm = true;
     all.push_back({.name = name, .num_ranks = num_ranks, .parallel = parallel, .moe = moe});
   };
-  const MoeConfig shared = with_shared_expert(), even = in_last_layers(2, 6), odd = in_last_layers(1, 7);
+  const MoeConfig shared = sigmoid_experts(16, 16), even = in_last_layers(2, 6), odd = in_last_layers(1, 7);
   const auto ep2 = [](const std::string& sharding) {
     return ParallelConfig{.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = sharding};
   };
@@ -123,7 +107,7 @@ TEST(ExpertOverlap, DropoutSelectiveRecomputeAndTokenCountsHaveTheSameBits) {
                     .has_dropout = true,
                     .recompute = "selective",
                     .is_per_token = true,
-                    .moe = with_shared_expert()};
+                    .moe = sigmoid_experts(16, 16)};
   const LayoutRun with = run_layout(layout, 3), without = run_layout(without_overlap(layout), 3);
   EXPECT_EQ(with.losses, without.losses);
   EXPECT_EQ(with.grad_norms, without.grad_norms);

@@ -2,6 +2,7 @@
 // alike, the order of sums could choose between them; the seed and widths here leave room between the scores.
 #include <gtest/gtest.h>
 
+#include "tests/train/expert_forms.h"
 #include "tests/train/layout_run.h"
 
 namespace megalith {
@@ -9,29 +10,12 @@ namespace {
 
 using testing::LayoutCase;
 
-// DeepSeek-V3's form: sigmoid scores, a bias on the choice, a loss by sequence, a shared expert.
 MoeConfig by_sigmoid() {
-  MoeConfig c;
-  c.num_experts = 8;
-  c.layer_freq = "2";
-  c.ffn_hidden_size = 16;
-  c.shared_expert_intermediate_size = 16;
-  c.router_score_function = "sigmoid";
-  c.router_enable_expert_bias = true;
-  c.router_load_balancing_type = "seq_aux_loss";
-  c.aux_loss_coeff = 0.01;
-  c.z_loss_coeff = 0.001;
-  return c;
+  return testing::sigmoid_experts(16, 16);
 }
 
-// Mixtral's form: softmax over the chosen, a loss by microbatch.
 MoeConfig by_softmax() {
-  MoeConfig c;
-  c.num_experts = 8;
-  c.layer_freq = "([0]*2+[1]*6)";
-  c.ffn_hidden_size = 16;
-  c.aux_loss_coeff = 0.01;
-  return c;
+  return testing::softmax_experts(16);
 }
 
 MoeConfig by_whole_step() {
