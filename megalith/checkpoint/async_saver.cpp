@@ -65,6 +65,7 @@ std::filesystem::path AsyncSaver::finish(Communicator& world) {
     world.barrier("checkpoint pieces");
     if (world.rank() == 0) writer.publish();
   } catch (const PeerFailure&) {
+    writer.give_up();
     throw;
   } catch (const std::exception& error) {
     writer.fail_with(error);

@@ -145,6 +145,20 @@ void CheckpointWriter::write() {
 }
 
 fs::path CheckpointWriter::publish() const {
+  try {
+    complete();
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(aside_, ignored);  // the peers have written
+    throw;
+  }
+  write_text_file(root_ / kLatestFile, std::to_string(contents_.iteration));
+  remove_old(root_, contents_.iteration, keep_);
+  remove_leftovers(root_);
+  return directory();
+}
+
+void CheckpointWriter::complete() const {
   Manifest manifest{.iteration = contents_.iteration,
                     .config_yaml = contents_.config_yaml,
                     .state = contents_.state,
@@ -153,21 +167,32 @@ fs::path CheckpointWriter::publish() const {
   if (!contents_.tokenizer.empty())
     manifest.files[kTokenizerFile] = keep_copy(contents_.tokenizer, aside_ / kTokenizerFile);
   write_text_file(aside_ / kManifestFile, to_json(manifest));
-  const fs::path place = directory();
-  exchange(aside_, place);
-  write_text_file(root_ / kLatestFile, std::to_string(contents_.iteration));
-  remove_old(root_, contents_.iteration, keep_);
-  remove_leftovers(root_);
-  return place;
+  exchange(aside_, directory());
 }
 
 fs::path CheckpointWriter::directory() const {
   return root_ / iteration_directory(contents_.iteration);
 }
 
+void CheckpointWriter::remove_own() const {
+  std::error_code ignored;
+  const RankFiles names = rank_files(place_.rank, place_.num_ranks);
+  for (const std::string& name : {names.model, names.optimizer, names.shards})
+    if (!name.empty()) fs::remove(aside_ / name, ignored);
+}
+
+void CheckpointWriter::give_up() const {
+  remove_own();
+  std::error_code ignored;
+  fs::remove(aside_, ignored);
+}
+
 void CheckpointWriter::fail_with(const std::exception& error) const {
   std::error_code ignored;
-  fs::remove_all(aside_, ignored);
+  if (place_.num_ranks == 1)
+    fs::remove_all(aside_, ignored);
+  else
+    remove_own();
   fail("the checkpoint of iteration {} was not saved; earlier ones are as they were: {}", contents_.iteration,
        error.what());
 }

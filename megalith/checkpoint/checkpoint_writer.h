@@ -25,10 +25,16 @@ class CheckpointWriter {
   std::filesystem::path publish() const;
 
   std::filesystem::path directory() const;
-  /// Removes what was written and throws Error with the reason.
+  /// Removes what this rank wrote and throws Error with the reason. The directory stays while its peers, who
+  /// do not know yet, may still write there: that it is gone must not become the first error.
   [[noreturn]] void fail_with(const std::exception& error) const;
+  /// Where a peer failed: removes what this rank wrote, and the directory if nothing is left in it.
+  void give_up() const;
 
  private:
+  void complete() const;  ///< the manifest, and the name
+  void remove_own() const;
+
   std::filesystem::path root_, aside_;
   CheckpointContents contents_;
   KeepLast keep_;

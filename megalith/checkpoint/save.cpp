@@ -20,6 +20,7 @@ fs::path save_checkpoint(const fs::path& root, const CheckpointContents& content
     world.barrier("checkpoint pieces");
     if (world.rank() == 0) writer.publish();
   } catch (const PeerFailure&) {
+    writer.give_up();
     throw;
   } catch (const std::exception& error) {
     writer.fail_with(error);

@@ -17,6 +17,7 @@
 namespace megalith {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
 
 namespace fs = std::filesystem;
@@ -99,7 +100,8 @@ TEST_F(SaveFaults, AFullDiskOnOneRankEndsTheJobAndCostsNothing) {
     const Outcome outcome = go_on(place, 1, 1, "full", flags);
     EXPECT_NE(outcome.status, 0);
     EXPECT_LT(outcome.seconds, 30) << outcome.out;
-    EXPECT_THAT(outcome.out, HasSubstr("rank 1: the checkpoint of iteration 3 was not saved"));
+    // From rank 1 itself, or from rank 0, at whose end mpirun may be quicker than rank 1's last line.
+    EXPECT_THAT(outcome.out, ContainsRegex("rank 1( failed)?: the checkpoint of iteration 3 was not saved"));
     EXPECT_THAT(outcome.out, HasSubstr("No space left on device"));
     EXPECT_EQ(CheckpointReader(place).iteration(), kBegin);
   }
