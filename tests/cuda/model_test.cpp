@@ -118,10 +118,11 @@ TEST(CudaModel, TwentyTrainingSteps) {
     EXPECT_LT(expected.back(), 0.8 * expected.front()) << "it learns";
     for (size_t i = 0; i < expected.size(); ++i) {
       EXPECT_NEAR(in_f32[i], expected[i], 1e-3 * expected[i]) << "f32, step " << i;
-      // The run learns its tokens by heart, and rounding grows on the way: over eight seeds the farthest step
-      // of bf16 on a CPU lay 0.4 to 5.1 % away.
-      EXPECT_NEAR(in_bf16[i], expected[i], 6e-2 * expected[i]) << "bf16, step " << i;
     }
+    // The run learns its tokens by heart, and rounding grows on the way: over eight seeds the farthest of
+    // twenty steps lay 0.4 to 5.1 % away on a CPU in bf16. CudaTraining holds a hundred steps of text to 1 %.
+    for (size_t i = 0; i < 10; ++i)
+      EXPECT_NEAR(in_bf16[i], expected[i], 2e-2 * expected[i]) << "bf16, step " << i;
   }
 }
 
