@@ -62,17 +62,16 @@ std::optional<MpiLaunch> detect_mpi_launch() {
 }
 
 std::optional<SocketLaunch> detect_socket_launch() {
-  const auto ranks = read_torch();
+  std::optional<MpiLaunch> ranks = read_torch();
   const auto step = ranks || is_set("OMPI_COMM_WORLD_RANK") ? std::nullopt : detect_slurm_step();
-  if (!ranks && !step) return std::nullopt;
-  SocketLaunch launch = ranks ? SocketLaunch{.rank = ranks->rank,
-                                             .size = ranks->size,
-                                             .local_rank = ranks->local_rank,
-                                             .num_local = ranks->num_local}
-                              : SocketLaunch{.rank = step->rank,
-                                             .size = step->size,
-                                             .local_rank = step->local_rank,
-                                             .num_local = step->num_local};
+  if (step)
+    ranks = MpiLaunch{"SLURM_PROCID and SLURM_STEP_NUM_TASKS", step->rank, step->size, step->local_rank,
+                      step->num_local};
+  if (!ranks) return std::nullopt;
+  SocketLaunch launch{.rank = ranks->rank,
+                      .size = ranks->size,
+                      .local_rank = ranks->local_rank,
+                      .num_local = ranks->num_local};
   if (launch.size == 1) return launch;  // nobody to meet
   const std::optional<int> port = number_from("MASTER_PORT");
   if (step && !is_set("MASTER_ADDR")) {
@@ -85,8 +84,7 @@ std::optional<SocketLaunch> detect_socket_launch() {
     launch.port = port.value_or(step->port);
   } else {
     MG_CHECK(is_set("MASTER_ADDR") && port, "{} say rank {} of {}, {} is not set: it says where rank 0 is",
-             ranks ? ranks->launcher : "SLURM_PROCID and SLURM_STEP_NUM_TASKS", launch.rank, launch.size,
-             port ? "MASTER_ADDR" : "MASTER_PORT");
+             ranks->launcher, launch.rank, launch.size, port ? "MASTER_ADDR" : "MASTER_PORT");
     launch.address = text_from("MASTER_ADDR");
     launch.port = *port;
   }

@@ -21,8 +21,8 @@ void sample_tokens(const SampleTokensArgs& a, Exec& exec) {
   MG_CHECK(a.options.temperature >= 0 && a.options.top_k >= 0 && a.options.top_p >= 0 && a.options.top_p <= 1,
            "{}: temperature {}, top_k {}, top_p {}; allowed: from 0, top_p to 1", kOp, a.options.temperature,
            a.options.top_k, a.options.top_p);
+  if (a.options.is_greedy()) return largest_column(a.logits, a.out, exec);
   if constexpr (kHasCuda) {
-    if (exec.device().is_cuda() && a.options.is_greedy()) return largest_column(a.logits, a.out, exec);
     if (exec.device().is_cuda()) {
       return cuda::sample_tokens({.dtype = a.logits.dtype(),
                                   .rows = rows,

@@ -44,9 +44,15 @@ TEST(Sampler, TemperatureSharpens) {
 }
 
 TEST(Sampler, GreedyTakesTheFirstOfEqualLogits) {
+  Exec exec;
   const std::vector<float> logits = {1, 3, 3, 2};
-  EXPECT_EQ(sample_token(logits, {.temperature = 0}, 0xffffffffu), 1);
-  EXPECT_EQ(sample_token(logits, {.top_k = 1}, 0xffffffffu), 1);
+  const Tensor row = exec.from_host(std::span<const float>(logits), {1, 4}),
+               out = exec.empty({1}, DType::kI32);
+  for (const SamplingOptions& options : {SamplingOptions{.temperature = 0}, SamplingOptions{.top_k = 1}}) {
+    sample_tokens({.logits = row, .words = exec.zeros({1}, DType::kI32), .options = options, .out = out},
+                  exec);
+    EXPECT_EQ(to_vector<int32_t>(out), std::vector<int32_t>{1});
+  }
 }
 
 TEST(Sampler, TopKKeepsTheLargest) {

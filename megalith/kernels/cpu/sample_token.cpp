@@ -10,10 +10,6 @@
 namespace megalith::cpu {
 namespace {
 
-int32_t argmax(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
 // Indices of the logits, largest first: all of them, or the top_k.
 std::vector<int32_t> by_size(std::span<const float> logits, int64_t top_k) {
   std::vector<int32_t> order(logits.size());
@@ -33,7 +29,6 @@ std::vector<int32_t> by_size(std::span<const float> logits, int64_t top_k) {
 int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, uint32_t random_word) {
   MG_CHECK(std::none_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); }),
            "sampling: a logit is not a number");
-  if (options.is_greedy()) return argmax(logits);
 
   std::vector<int32_t> order = by_size(logits, options.top_k);
   const double largest = logits[static_cast<size_t>(order[0])];
