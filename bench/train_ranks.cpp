@@ -6,9 +6,10 @@
 //   qwen3: Qwen3-30B-A3B with 8 of its 48 layers
 // MODEL:L has L layers, MODEL@S sequences of S tokens, MODEL:L@S both.
 //
-//     bench_train_ranks MODEL BATCH LAYOUT...
+//     bench_train_ranks MODEL BATCH[/STEPS] LAYOUT...
 //
-// BATCH sequences of a microbatch on each GPU; tp, cp, pp: of all together. A layout of N GPUs is one of:
+// BATCH sequences of a microbatch on each GPU; tp, cp, pp: of all together. STEPS are timed (12), behind four
+// others. A layout of N GPUs is one of:
 // one, epN or epN_MICROBATCHES (experts shared), ep_zero1_N, ddpN, ddp_lateN (gradients after the backward),
 // ddp_bf16_N (bf16 sums), zero1_N, zero2_N, fsdpN, tpN (with sequence parallelism), cpN (all-to-all), ringN
 // (context-parallel ranks that pass keys and values round), ppN_SCHEDULE_MICROBATCHES. "nccl:" before a name
@@ -39,7 +40,23 @@
 namespace megalith {
 namespace {
 
-constexpr int kWarmUp = 4, kSteps = 12;
+constexpr int kWarmUp = 4;
+
+struct Amount {
+  int64_t batch = 1;
+  int steps = 12;
+};
+
+// "4", or "4/6" for six steps.
+Amount amount_of(const std::string& text) {
+  Amount amount;
+  const size_t at = text.find('/');
+  amount.batch = std::atoll(text.c_str());
+  if (at != std::string::npos) amount.steps = std::atoi(text.c_str() + at + 1);
+  if (amount.batch < 1 || amount.steps < 1)
+    throw UsageError(fmt::format("'{}' is not BATCH or BATCH/STEPS, both above 0", text));
+  return amount;
+}
 
 struct Layout {
   std::string name;
@@ -205,7 +222,8 @@ struct Measured {
   FlopsPerToken flops;
 };
 
-Measured measure(const GptConfig& model_config, int64_t batch, const Layout& layout) {
+Measured measure(const GptConfig& model_config, const Amount& amount, const Layout& layout) {
+  const int64_t batch = amount.batch;
   TrainConfig train;
   train.train_iters = 1000;
   train.micro_batch_size = batch;
@@ -239,7 +257,7 @@ Measured measure(const GptConfig& model_config, int64_t batch, const Layout& lay
     int64_t steps_done = 0;
     const auto time_steps = [&] {
       std::vector<double> times;
-      for (int i = 0; i < kWarmUp + kSteps; ++i) {
+      for (int i = 0; i < kWarmUp + amount.steps; ++i) {
         if (i == kWarmUp) host.barrier("warm");
         const auto begin = std::chrono::steady_clock::now();
         step.run(
@@ -272,13 +290,14 @@ Measured measure(const GptConfig& model_config, int64_t batch, const Layout& lay
   return result;
 }
 
-void run(const std::string& model_name, int64_t batch, const std::vector<std::string>& names) {
+void run(const std::string& model_name, const Amount& amount, const std::vector<std::string>& names) {
+  const int64_t batch = amount.batch;
   const GptConfig model = model_of(model_name);
   double one = 0;
   for (const std::string& name : names) {
     const Layout layout = layout_of(name);
     try {
-      const Measured m = measure(model, batch, layout);
+      const Measured m = measure(model, amount, layout);
       const auto tokens =
           static_cast<double>(batch * model.max_position_embeddings * layout.num_microbatches *
                               (layout.shares_batch ? 1 : layout.num_ranks));
@@ -308,11 +327,11 @@ void run(const std::string& model_name, int64_t batch, const std::vector<std::st
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr, "usage: bench_train_ranks 1b|7b|8b|qwen3 BATCH LAYOUT...\n");
+    std::fprintf(stderr, "usage: bench_train_ranks 1b|7b|8b|qwen3 BATCH[/STEPS] LAYOUT...\n");
     return 2;
   }
   try {
-    megalith::run(argv[1], std::atoll(argv[2]), {argv + 3, argv + argc});
+    megalith::run(argv[1], megalith::amount_of(argv[2]), {argv + 3, argv + argc});
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;
