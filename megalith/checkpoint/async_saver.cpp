@@ -22,10 +22,30 @@ std::span<const std::byte> bytes_of(const Tensor& tensor) {
   return {tensor.raw(), static_cast<size_t>(tensor.nbytes())};
 }
 
+std::vector<std::span<const std::byte>> bytes_of(const std::vector<NamedTensor*>& tensors) {
+  std::vector<std::span<const std::byte>> all;
+  for (const NamedTensor* named : tensors) all.push_back(bytes_of(named->tensor));
+  return all;
+}
+
 }  // namespace
 
 AsyncSaver::~AsyncSaver() {
   if (thread_.joinable()) thread_.join();
+}
+
+void AsyncSaver::make_snapshot([[maybe_unused]] Exec& exec) {
+  if constexpr (kHasCuda) {
+    if (snapshot_ == nullptr) snapshot_ = std::make_shared<CudaSnapshot>(exec.device().index);
+  }
+}
+
+void AsyncSaver::prepare([[maybe_unused]] CheckpointContents contents, Exec& exec) {
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cpu()) return;
+    make_snapshot(exec);
+    snapshot_->prepare(bytes_of(tensors_of(contents)));
+  }
 }
 
 void AsyncSaver::start(const std::filesystem::path& root, CheckpointContents contents, KeepLast keep,
@@ -78,10 +98,8 @@ void AsyncSaver::take_copies(CheckpointContents& contents, Exec& exec) {
   const std::vector<NamedTensor*> tensors = tensors_of(contents);
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) {
-      if (snapshot_ == nullptr) snapshot_ = std::make_shared<CudaSnapshot>(exec.device().index);
-      std::vector<std::span<const std::byte>> sources;
-      for (const NamedTensor* named : tensors) sources.push_back(bytes_of(named->tensor));
-      const std::vector<std::span<const std::byte>> copies = snapshot_->take(sources, exec.cuda());
+      make_snapshot(exec);
+      const std::vector<std::span<const std::byte>> copies = snapshot_->take(bytes_of(tensors), exec.cuda());
       for (size_t i = 0; i < tensors.size(); ++i) tensors[i]->copy = copies[i];
       return;
     }

@@ -20,7 +20,8 @@ class CudaSnapshot;
 /// made at once. What is on the disk at any moment is as with save_checkpoint(): a killed process leaves the
 /// previous checkpoint as it was.
 ///
-/// Host memory: once the bytes of this rank's tensors, pinned for a GPU, kept from save to save.
+/// Host memory: once the bytes of this rank's tensors, pinned for a GPU, kept from save to save. To pin it
+/// takes seconds for tens of GiB: prepare() has that done beside the steps before the first save.
 class AsyncSaver {
  public:
   AsyncSaver() = default;
@@ -28,6 +29,8 @@ class AsyncSaver {
   AsyncSaver(const AsyncSaver&) = delete;
   AsyncSaver& operator=(const AsyncSaver&) = delete;
 
+  /// Of what start() will get; returns at once.
+  void prepare(CheckpointContents contents, Exec& exec);
   /// Collective. No other save may be pending.
   void start(const std::filesystem::path& root, CheckpointContents contents, KeepLast keep,
              Communicator& world, Exec& exec);
@@ -41,6 +44,7 @@ class AsyncSaver {
   std::filesystem::path finish(Communicator& world);
 
  private:
+  void make_snapshot(Exec& exec);
   void take_copies(CheckpointContents& contents, Exec& exec);
   void wait_for_copies() const;
 

@@ -150,6 +150,8 @@ TrainSummary Trainer::run(StopSignal& stop) {
     line_.emplace(TrainLine::Options{.total_steps = train.train_iters,
                                      .start_step = state_.iteration,
                                      .log_interval = train.log_interval});
+  if (train.async_save && has_place_to_save())
+    saver_.prepare(run_contents(saved_parts(), save_options()), *exec_);
   if (state_.iteration == 0) evaluate_now();
 
   while (state_.iteration < train.train_iters && !any_rank(stop.requested())) {
@@ -272,24 +274,31 @@ void Trainer::evaluate_now() {
   if (metrics_ != nullptr) metrics_->write(state_.iteration, {{"eval_loss", loss}});
 }
 
+RunParts Trainer::saved_parts() {
+  return {.mesh = mesh_,
+          .parameters = &model_->parameters(),
+          .routers = model_->routers(),
+          .optimizer = &optimizer_,
+          .state = &state_,
+          .loss_scaler = &loss_scaler_};
+}
+
+SaveOptions Trainer::save_options() const {
+  return {.config_yaml = config_yaml_,
+          .tokenizer = config_.train.tokenizer_model,
+          .keep_last = config_.train.keep_last};
+}
+
 void Trainer::save_now() {
   if (!has_place_to_save() || saved_iteration_ == state_.iteration || state_.iteration == 0) return;
   if (saver_.is_pending()) finish_save();
-  const RunParts parts{.mesh = mesh_,
-                       .parameters = &model_->parameters(),
-                       .routers = model_->routers(),
-                       .optimizer = &optimizer_,
-                       .state = &state_,
-                       .loss_scaler = &loss_scaler_};
-  const SaveOptions options{.config_yaml = config_yaml_,
-                            .tokenizer = config_.train.tokenizer_model,
-                            .keep_last = config_.train.keep_last};
   saved_iteration_ = state_.iteration;
+  const SaveOptions options = save_options();
   if (config_.train.async_save)
-    saver_.start(config_.train.save, run_contents(parts, options), {.count = options.keep_last},
+    saver_.start(config_.train.save, run_contents(saved_parts(), options), {.count = options.keep_last},
                  mesh_->world(), *exec_);
   else
-    note_checkpoint(save_run(config_.train.save, parts, options));
+    note_checkpoint(save_run(config_.train.save, saved_parts(), options));
 }
 
 void Trainer::finish_save() {

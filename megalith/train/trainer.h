@@ -43,6 +43,8 @@ class Trainer {
   void build_data(const Vocabulary& vocabulary);
   StepResult train_one();
   void evaluate_now();
+  RunParts saved_parts();
+  SaveOptions save_options() const;
   void save_now();
   /// Publishes the checkpoint that is being written beside the steps.
   void finish_save();

@@ -17,6 +17,7 @@ TEST_F(CudaAsyncSaver, AnUpdateWaitsForTheCopies) {
   const std::unique_ptr<Communicator> self = make_self_communicator();
   const TestStore store({{"w", {256, 1 << 20}}, {"b", {1000}}}, DType::kF32, exec);
   AsyncSaver saver;
+  saver.prepare(contents_of(store, 0), exec);
   for (int64_t iteration = 1; iteration <= 2; ++iteration) {
     for (const auto& parameter : store.parameters())
       fill(parameter->data, static_cast<double>(iteration), exec);

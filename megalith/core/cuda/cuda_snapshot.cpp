@@ -1,5 +1,7 @@
 #include "megalith/core/cuda/cuda_snapshot.h"
 
+#include <algorithm>
+
 #include "megalith/base/math.h"
 #include "megalith/core/cuda/check.h"
 
@@ -12,9 +14,21 @@ int64_t room_for(std::span<const std::byte> source) {
   return round_up(static_cast<int64_t>(source.size()), kAlignment);
 }
 
+// What lies from `at` on in a region, in copies that stay within its pieces.
+void copy_in_pieces(std::byte* region, int64_t at, std::span<const std::byte> source, CUstream_st* stream) {
+  while (!source.empty()) {
+    const auto left_in_piece =
+        static_cast<size_t>(PinnedRegion::kPieceBytes - at % PinnedRegion::kPieceBytes);
+    const size_t bytes = std::min(source.size(), left_in_piece);
+    MG_CUDA_CHECK(cudaMemcpyAsync(region + at, source.data(), bytes, cudaMemcpyDefault, stream));
+    source = source.subspan(bytes);
+    at += static_cast<int64_t>(bytes);
+  }
+}
+
 }  // namespace
 
-CudaSnapshot::CudaSnapshot(int device_index) {
+CudaSnapshot::CudaSnapshot(int device_index) : device_index_(device_index) {
   MG_CUDA_CHECK(cudaSetDevice(device_index));
   MG_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&is_current_, cudaEventDisableTiming));
@@ -28,32 +42,29 @@ CudaSnapshot::~CudaSnapshot() {
   cudaEventDestroy(is_current_);
   cudaEventDestroy(is_taken_);
   cudaStreamDestroy(stream_);
-  cudaFreeHost(memory_);
 }
 
-void CudaSnapshot::reserve(int64_t bytes) {
-  if (bytes <= capacity_) return;
-  MG_CUDA_CHECK(cudaFreeHost(memory_));
-  memory_ = nullptr;
-  capacity_ = 0;
-  MG_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&memory_), static_cast<size_t>(bytes)));
-  capacity_ = bytes;
+void CudaSnapshot::prepare(std::span<const std::span<const std::byte>> sources) {
+  int64_t bytes = 0;
+  for (const std::span<const std::byte> source : sources) bytes += room_for(source);
+  if (region_ != nullptr && bytes <= region_->size()) return;
+  region_ = nullptr;
+  region_ = std::make_unique<PinnedRegion>(device_index_, bytes);
 }
 
 std::vector<std::span<const std::byte>> CudaSnapshot::take(
     std::span<const std::span<const std::byte>> sources, CudaContext& context) {
   MG_CUDA_CHECK(cudaStreamSynchronize(stream_));
-  int64_t bytes = 0;
-  for (const std::span<const std::byte> source : sources) bytes += room_for(source);
-  reserve(bytes);
+  prepare(sources);
+  std::byte* memory = region_->memory();
   MG_CUDA_CHECK(cudaEventRecord(is_current_, context.stream()));
   MG_CUDA_CHECK(cudaStreamWaitEvent(stream_, is_current_));
   std::vector<std::span<const std::byte>> copies;
-  std::byte* place = memory_;
+  int64_t at = 0;
   for (const std::span<const std::byte> source : sources) {
-    MG_CUDA_CHECK(cudaMemcpyAsync(place, source.data(), source.size(), cudaMemcpyDefault, stream_));
-    copies.push_back({place, source.size()});
-    place += room_for(source);
+    copy_in_pieces(memory, at, source, stream_);
+    copies.push_back({memory + at, source.size()});
+    at += room_for(source);
   }
   MG_CUDA_CHECK(cudaEventRecord(is_taken_, stream_));
   return copies;

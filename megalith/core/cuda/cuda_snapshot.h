@@ -2,10 +2,12 @@
 // defines: CudaSnapshot
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "megalith/core/cuda/cuda_context.h"
+#include "megalith/core/cuda/pinned_region.h"
 
 namespace megalith {
 
@@ -18,6 +20,8 @@ class CudaSnapshot {
   CudaSnapshot(const CudaSnapshot&) = delete;
   CudaSnapshot& operator=(const CudaSnapshot&) = delete;
 
+  /// Has the host memory for copies of `sources` made ready meanwhile, so that the first take() finds it.
+  void prepare(std::span<const std::span<const std::byte>> sources);
   /// Asks for copies of `sources` as they are behind what is on the context's stream now, and returns without
   /// waiting: the places of the copies, in order, full after wait(). A source may change only behind
   /// hold_back(). The previous snapshot's copies are lost.
@@ -29,13 +33,11 @@ class CudaSnapshot {
   void wait() const;
 
  private:
-  void reserve(int64_t bytes);
-
+  int device_index_;
   CUstream_st* stream_ = nullptr;
   CUevent_st* is_current_ = nullptr;  // the sources are what they are to be
   CUevent_st* is_taken_ = nullptr;
-  std::byte* memory_ = nullptr;
-  int64_t capacity_ = 0;
+  std::unique_ptr<PinnedRegion> region_;
 };
 
 }  // namespace megalith

@@ -58,11 +58,13 @@ GemmTable GemmTable::for_device(size_t library_version, const std::string& devic
              table.library_version_, table.device_name_, library_version, device_name);
     return table;
   }
+  GemmTable known(library_version, device_name);
   for (const std::string_view text : builtin_gemm_tables()) {
     GemmTable table = parse(text, "built-in gemm table");
-    if (table.library_version_ == library_version && table.device_name_ == device_name) return table;
+    if (table.library_version_ == library_version && table.device_name_ == device_name)
+      known.entries_.merge(table.entries_);
   }
-  return {library_version, device_name};
+  return known;
 }
 
 GemmTable GemmTable::parse(std::string_view text, const std::string& source) {
