@@ -16,7 +16,9 @@
 #include "megalith/comm/run_ranks.h"
 #include "megalith/nn/moe/moe_layer.h"
 #include "megalith/ops/elementwise.h"
+#include "megalith/ops/expert_order.h"
 #include "megalith/ops/random_fill.h"
+#include "megalith/ops/rank_copies.h"
 
 namespace megalith {
 namespace {
@@ -80,7 +82,9 @@ struct Exchange {
 
 struct Times {
   double both = 0, bare = 0;
-  int64_t rows_away = 0;  // of rank 0, that go to other ranks
+  double dispatch = 0, combine = 0, backward = 0;  // each by itself
+  double order = 0, copies = 0, host = 0;          // what of the dispatch comes before the rows
+  int64_t rows_away = 0;                           // of rank 0, that go to other ranks
 };
 
 Times measure(int num_ranks, const Exchange& e, BesideTransport beside) {
@@ -95,10 +99,39 @@ Times measure(int num_ranks, const Exchange& e, BesideTransport beside) {
         random_experts(e.tokens, e.topk, e.num_experts, 1 + static_cast<uint64_t>(rank.host.rank()));
     const Tensor experts = exec.from_host(std::span<const int32_t>(chosen), {e.tokens, e.topk});
     Tape off(exec, {.is_recording = false, .recompute = {}});
-    const double both = milliseconds(rank, [&] {
-      const DispatchedTokens sent = dispatcher.dispatch(off, {x}, {.probs = {probs}, .experts = experts});
+    const TokenDispatcher::Choice choice{.probs = {probs}, .experts = experts};
+    Times times;
+    times.both = milliseconds(rank, [&] {
+      const DispatchedTokens sent = dispatcher.dispatch(off, {x}, choice);
       dispatcher.combine(off, sent.x, sent.plan);
     });
+    DispatchedTokens last;
+    times.dispatch = milliseconds(rank, [&] { last = dispatcher.dispatch(off, {x}, choice); });
+    times.combine = milliseconds(rank, [&] { dispatcher.combine(off, last.x, last.plan); });
+    const double both_ways = milliseconds(rank, [&] {
+      Tape tape(exec);
+      const Var leaf = tape.leaf(x), weights = tape.leaf(probs);
+      const DispatchedTokens sent = dispatcher.dispatch(tape, leaf, {.probs = weights, .experts = experts});
+      const Var combined = dispatcher.combine(tape, sent.x, sent.plan);
+      tape.add_gradient(sent.probs.id, sent.probs.data);
+      tape.backward(combined, x);
+    });
+    times.backward = both_ways - times.both;
+    const auto order = [&] {
+      return sort_by_expert({.experts = experts,
+                             .first_expert = 0,
+                             .num_experts = e.num_experts,
+                             .rows_per_expert = 0,
+                             .is_complete = true},
+                            exec);
+    };
+    times.order = milliseconds(rank, [&] { order(); });
+    times.copies = milliseconds(rank, [&] {
+      copies_for_ranks(
+          {.experts = experts, .experts_of_rank = e.num_experts / num_ranks, .num_ranks = num_ranks}, exec);
+    });
+    const Tensor numbers = order().offsets;
+    times.host = milliseconds(rank, [&] { numbers_on_host(numbers, exec); });
 
     std::vector<int64_t> send_rows(static_cast<size_t>(num_ranks)), recv_rows;
     for (const int32_t expert : chosen)
@@ -111,12 +144,12 @@ Times measure(int num_ranks, const Exchange& e, BesideTransport beside) {
     for (const int64_t rows : recv_rows) total += rows;
     const Tensor out = exec.empty({e.tokens * e.topk, e.hidden}, DType::kBF16);
     const Tensor in = exec.empty({total, e.hidden}, DType::kBF16);
-    const double bare = milliseconds(rank, [&] {
+    times.bare = milliseconds(rank, [&] {
       rank.world.all_to_all_v(out, send_rows, in, recv_rows);
       rank.world.all_to_all_v(in, recv_rows, out, send_rows);
     });
-    if (rank.host.rank() == 0)
-      result = {.both = both, .bare = bare, .rows_away = e.tokens * e.topk - send_rows[0]};
+    times.rows_away = e.tokens * e.topk - send_rows[0];
+    if (rank.host.rank() == 0) result = times;
   });
   return result;
 }
@@ -129,10 +162,12 @@ void compare_exchanges(int num_ranks) {
       const double bytes = static_cast<double>(t.rows_away * e.hidden * 2);
       std::printf(
           "%d GPUs, %ld tokens, hidden %ld, top-%ld of %ld, %s: dispatch + combine %.3f ms, bare all-to-alls "
-          "%.3f ms (%.0f GB/s each way), ratio %.2f\n",
+          "%.3f ms (%.0f GB/s each way), ratio %.2f\n"
+          "  dispatch %.3f ms (order %.3f, copies for ranks %.3f, numbers to the host %.3f), combine %.3f, "
+          "backward of both %.3f\n",
           num_ranks, e.tokens, e.hidden, e.topk, e.num_experts,
           beside == BesideTransport::kNccl ? "nccl" : "peers", t.both, t.bare, 2 * bytes / t.bare * 1e-6,
-          t.bare / t.both);
+          t.bare / t.both, t.dispatch, t.order, t.copies, t.host, t.combine, t.backward);
       std::fflush(stdout);
     }
   }

@@ -17,24 +17,22 @@ void check_device(const char* op, size_t num_peers, const Exec& exec) {
 
 }  // namespace
 
-void combine_peer_rows(const CombinePeerRowsArgs& args, Exec& exec) {
-  constexpr const char* kOp = "combine_peer_rows";
+void read_peer_elements(const ReadPeerElementsArgs& args, Exec& exec) {
+  constexpr const char* kOp = "read_peer_elements";
   check_device(kOp, args.sources.size(), exec);
   check_float(kOp, "out", args.out, exec);
   check_contiguous(kOp, "out", args.out);
-  MG_CHECK(args.out.rank() == 2 && args.map.peer.rank() == 2 && args.map.peer.dim(0) == args.out.dim(0),
-           "{}: out is {}, the map {}", kOp, args.out.shape().str(), args.map.peer.shape().str());
+  MG_CHECK(args.map.peer.numel() == args.out.numel(), "{}: out is {}, the map {}", kOp,
+           args.out.shape().str(), args.map.peer.shape().str());
   check_tensor(kOp, "place", args.map.place, DType::kI32, args.map.peer.shape(), exec);
   if constexpr (kHasCuda) {
-    cuda::CombinePeerRowsArgs call{.dtype = args.out.dtype(),
-                                   .rows = args.out.dim(0),
-                                   .cols = args.out.dim(1),
-                                   .terms = args.map.peer.dim(1),
-                                   .peer = args.map.peer.data<int32_t>(),
-                                   .place = args.map.place.data<int32_t>(),
-                                   .out = args.out.raw()};
+    cuda::ReadPeerElementsArgs call{.dtype = args.out.dtype(),
+                                    .count = args.out.numel(),
+                                    .peer = args.map.peer.data<int32_t>(),
+                                    .place = args.map.place.data<int32_t>(),
+                                    .out = args.out.raw()};
     for (size_t rank = 0; rank < args.sources.size(); ++rank) call.sources[rank] = args.sources[rank];
-    cuda::combine_peer_rows(call, exec);
+    cuda::read_peer_elements(call, exec);
   }
 }
 
@@ -128,23 +126,6 @@ PeerCopies copies_from_peers(const CopiesFromPeersArgs& args, Exec& exec) {
     cuda::find_copies(call, exec);
   }
   return copies;
-}
-
-PeerRowMap copies_at_peers(const CopiesAtPeersArgs& args, Exec& exec) {
-  check_device("copies_at_peers", args.firsts.size(), exec);
-  const PeerRowMap map{.peer = exec.empty(args.places.shape(), DType::kI32),
-                       .place = exec.empty(args.places.shape(), DType::kI32)};
-  if constexpr (kHasCuda) {
-    cuda::LocateCopiesArgs call{.num_tokens = args.places.dim(0),
-                                .num_ranks = args.places.dim(1),
-                                .places = args.places.data<int32_t>(),
-                                .peer = map.peer.data<int32_t>(),
-                                .place = map.place.data<int32_t>()};
-    for (size_t rank = 0; rank < args.firsts.size(); ++rank)
-      call.firsts[rank] = narrow<int32_t>(args.firsts[rank]);
-    cuda::locate_copies(call, exec);
-  }
-  return map;
 }
 
 }  // namespace megalith

@@ -1,7 +1,6 @@
 #pragma once
-// defines: PeerRowMap, CombinePeerRowsArgs, combine_peer_rows, PeerCopies, PeerSegment,
-// arrival_from_peers, WayBackArgs, way_back_from_peers, CopiesFromPeersArgs,
-// copies_from_peers, CopiesAtPeersArgs, copies_at_peers
+// defines: PeerRowMap, ReadPeerElementsArgs, read_peer_elements, PeerCopies, PeerSegment, arrival_from_peers,
+// WayBackArgs, way_back_from_peers, CopiesFromPeersArgs, copies_from_peers
 
 #include <span>
 #include <vector>
@@ -14,24 +13,19 @@ namespace megalith {
 // Rows that lie in the memory of several GPUs, read from where they are. On GPUs alone: all of these throw
 // Error elsewhere.
 
-/// Each of N rows is a sum of K rows that ranks hold; -1 in `peer`: no term.
+/// Each of N rows is one that a rank holds; -1 in `peer`: none.
 struct PeerRowMap {
-  Tensor peer;   // [N, K] i32: the rank
-  Tensor place;  // [N, K] i32: its row
-
-  /// For N K rows of one term each.
-  PeerRowMap by_term() const { return {peer.view({-1, 1}), place.view({-1, 1})}; }
+  Tensor peer;   // [N, 1] or any shape of N elements, i32: the rank
+  Tensor place;  // of the same shape, i32: its row
 };
 
-/// out[n] = sum over k of row place[n, k] of rank peer[n, k], k ascending, in f32 (f64 for f64):
-/// the bits of combine_rows where all rows lie in one tensor. `sources` are the ranks' contiguous tensors of
-/// the width and dtype of `out`.
-struct CombinePeerRowsArgs {
-  std::span<const std::byte* const> sources;  ///< by rank
-  PeerRowMap map;
-  Tensor out;  // [N, cols], contiguous
+/// out[n] = element place[n] of the tensor of rank peer[n]; zero where there is none.
+struct ReadPeerElementsArgs {
+  std::span<const std::byte* const> sources;  ///< by rank: contiguous, of the dtype of `out`
+  const PeerRowMap& map;                      ///< of as many rows as `out` has elements, in any shape
+  Tensor out;                                 // contiguous
 };
-void combine_peer_rows(const CombinePeerRowsArgs& args, Exec& exec);
+void read_peer_elements(const ReadPeerElementsArgs& args, Exec& exec);
 
 /// Copies of the tokens of all ranks that come to this one (ops/rank_copies.h), by sender and then by token,
 /// and the rows of its experts that each is for.
@@ -68,13 +62,5 @@ struct CopiesFromPeersArgs {
   int64_t own_rank = 0, num_tokens = 0, topk = 1, num_copies = 0;
 };
 PeerCopies copies_from_peers(const CopiesFromPeersArgs& args, Exec& exec);
-
-/// Where this rank's tokens stand among the copies that each rank got: RankCopies::places, behind `firsts` of
-/// the ranks before this one.
-struct CopiesAtPeersArgs {
-  Tensor places;                // [T, R] i32
-  std::vector<int64_t> firsts;  // [R]
-};
-PeerRowMap copies_at_peers(const CopiesAtPeersArgs& args, Exec& exec);
 
 }  // namespace megalith

@@ -8,7 +8,7 @@ void check_readable(std::span<const Tensor> own) {
     MG_CHECK(tensor.is_contiguous(), "peers read a tensor {} that is not contiguous", tensor.shape().str());
 }
 
-// work(places): those of each tensor by rank, to be read until it returns.
+// work(places): those of each tensor by rank, to be read and written until it returns.
 template <class Work>
 void with_peers(const PeerRoutes& routes, std::initializer_list<Tensor> own, Work work) {
   check_readable({own.begin(), own.size()});
@@ -16,57 +16,64 @@ void with_peers(const PeerRoutes& routes, std::initializer_list<Tensor> own, Wor
   routes.access->close();
 }
 
-Tensor combined(const Tensor& sums, const PeerRoutes& routes, Exec& exec) {
-  const Tensor out = exec.empty({routes.sums.peer.dim(0), sums.dim(1)}, sums.dtype());
-  with_peers(routes, {sums}, [&](const auto& sources) {
-    combine_peer_rows({.sources = sources[0], .map = routes.sums, .out = out}, exec);
-  });
+// Tensors that peers write are made when they are due: [R, T, H].
+Tensor slots_for(const PeerRoutes& routes, const Tensor& rows, Exec& exec) {
+  return exec.empty({routes.places.dim(1), routes.places.dim(0), rows.dim(1)}, rows.dtype());
+}
+void send_sums(const Tensor& rows, const PeerRoutes& routes, std::span<const std::byte* const> slots,
+               Exec& exec) {
+  send_row_sums({.rows = rows,
+                 .copies = routes.copies,
+                 .slots = slots,
+                 .own_rank = routes.own_rank,
+                 .num_tokens = routes.places.dim(0)},
+                exec);
+}
+Tensor added(const Tensor& slots, const PeerRoutes& routes, Exec& exec) {
+  const Tensor out = exec.empty({slots.dim(1), slots.dim(2)}, slots.dtype());
+  add_row_sums(slots, routes.places, out, exec);
   return out;
 }
 
 class PullRowsNode : public Node {
  public:
-  PullRowsNode(ValueId x_id, ValueId probs_id, PeerRoutes routes)
-      : x_id_(x_id), probs_id_(probs_id), routes_(std::move(routes)) {}
+  PullRowsNode(ValueId x_id, ValueId probs_id, Shape choices, PeerRoutes routes)
+      : x_id_(x_id), probs_id_(probs_id), choices_(choices), routes_(std::move(routes)) {}
   const char* name() const override { return "pull_rows"; }
   void backward_input(Tape& tape) override {
     Exec& exec = tape.exec();
-    const Tensor d_copies = tape.take_gradient(output(0)), d_column = tape.take_gradient(output(1));
-    const Shape choices = routes_.rows_of_choices.peer.shape();
-    const Tensor d_x = exec.empty({choices[0], d_copies.dim(1)}, d_copies.dtype());
-    const Tensor d_probs = exec.empty(choices, d_column.dtype());
-    with_peers(routes_, {d_copies, d_column}, [&](const auto& sources) {
-      combine_peer_rows({.sources = sources[0], .map = routes_.sums, .out = d_x}, exec);
-      combine_peer_rows({.sources = sources[1],
-                         .map = routes_.rows_of_choices.by_term(),
-                         .out = d_probs.view({d_probs.numel(), 1})},
-                        exec);
+    const Tensor d_rows = tape.take_gradient(output(0)), d_column = tape.take_gradient(output(1));
+    const Tensor d_probs = exec.empty(choices_, d_column.dtype());
+    const Tensor slots = slots_for(routes_, d_rows, exec);
+    with_peers(routes_, {slots, d_column}, [&](const auto& places) {
+      send_sums(d_rows, routes_, places[0], exec);
+      read_peer_elements({.sources = places[1], .map = routes_.rows_of_choices, .out = d_probs}, exec);
     });
-    tape.add_gradient(x_id_, d_x);
+    tape.add_gradient(x_id_, added(slots, routes_, exec));
     tape.add_gradient(probs_id_, d_probs);
   }
 
  private:
   ValueId x_id_, probs_id_;
+  Shape choices_;
   PeerRoutes routes_;
 };
 
 class CombinePulledRowsNode : public Node {
  public:
-  CombinePulledRowsNode(ValueId sums_id, PeerRoutes routes) : sums_id_(sums_id), routes_(std::move(routes)) {}
+  CombinePulledRowsNode(ValueId rows_id, PeerRoutes routes) : rows_id_(rows_id), routes_(std::move(routes)) {}
   const char* name() const override { return "combine_pulled_rows"; }
   void backward_input(Tape& tape) override {
-    const Tensor d_sums = tape.take_gradient(output());
-    const PeerRowMap& sources_of_copies = routes_.copies.sources;
-    const Tensor d_copies = tape.exec().empty({sources_of_copies.peer.dim(0), d_sums.dim(1)}, d_sums.dtype());
-    with_peers(routes_, {d_sums}, [&](const auto& sources) {
-      combine_peer_rows({.sources = sources[0], .map = sources_of_copies, .out = d_copies}, tape.exec());
+    const Tensor d_out = tape.take_gradient(output());
+    const Tensor d_rows = tape.exec().empty({routes_.copies.rows.num_to(), d_out.dim(1)}, d_out.dtype());
+    with_peers(routes_, {d_out}, [&](const auto& sources) {
+      spread_peer_rows({.sources = sources[0], .copies = routes_.copies, .out = d_rows}, tape.exec());
     });
-    tape.add_gradient(sums_id_, d_copies);
+    tape.add_gradient(rows_id_, d_rows);
   }
 
  private:
-  ValueId sums_id_;
+  ValueId rows_id_;
   PeerRoutes routes_;
 };
 
@@ -79,19 +86,22 @@ PulledRows pull_rows(Tape& tape, const Var& x, const Var& probs, const PullArgs&
   check_readable(own);
   const PeerAccess::Opened opened = args.access->open(own, args.numbers);
   PeerRoutes routes = args.find(PullArgs::Lists(opened.places).subspan(2), opened.numbers);
-  const Tensor pulled_x = exec.empty({routes.copies.sources.peer.dim(0), x.data.dim(1)}, x.data.dtype());
-  const Tensor pulled_probs = exec.empty({routes.choices.peer.dim(0), 1}, probs.data.dtype());
-  combine_peer_rows({.sources = opened.places[0], .map = routes.copies.sources, .out = pulled_x}, exec);
-  combine_peer_rows({.sources = opened.places[1], .map = routes.choices, .out = pulled_probs}, exec);
+  const Tensor rows = exec.empty({routes.copies.rows.num_to(), x.data.dim(1)}, x.data.dtype());
+  const Tensor column = exec.empty({rows.dim(0), 1}, probs.data.dtype());
+  spread_peer_rows({.sources = opened.places[0], .copies = routes.copies, .out = rows}, exec);
+  read_peer_elements({.sources = opened.places[1], .map = routes.choices, .out = column}, exec);
   args.access->close();
-  if (!tape.is_recording()) return {{pulled_x}, {pulled_probs}, std::move(routes)};
-  PullRowsNode& node = tape.record<PullRowsNode>(x.id, probs.id, routes);
-  const Var out_x = tape.output(pulled_x, node);
-  return {out_x, tape.output(pulled_probs, node), std::move(routes)};
+  if (!tape.is_recording()) return {{rows}, {column}, std::move(routes)};
+  PullRowsNode& node = tape.record<PullRowsNode>(x.id, probs.id, probs.data.shape(), routes);
+  const Var out_rows = tape.output(rows, node);
+  return {out_rows, tape.output(column, node), std::move(routes)};
 }
 
-Var combine_pulled_rows(Tape& tape, const Var& sums, const PeerRoutes& routes) {
-  return tape.apply<CombinePulledRowsNode>(combined(sums.data, routes, tape.exec()), sums.id, routes);
+Var combine_pulled_rows(Tape& tape, const Var& rows, const PeerRoutes& routes) {
+  Exec& exec = tape.exec();
+  const Tensor slots = slots_for(routes, rows.data, exec);
+  with_peers(routes, {slots}, [&](const auto& places) { send_sums(rows.data, routes, places[0], exec); });
+  return tape.apply<CombinePulledRowsNode>(added(slots, routes, exec), rows.id, routes);
 }
 
 }  // namespace megalith

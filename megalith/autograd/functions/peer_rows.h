@@ -8,23 +8,24 @@
 
 #include "megalith/autograd/tape.h"
 #include "megalith/comm/peer_access.h"
-#include "megalith/ops/peer_rows.h"
+#include "megalith/ops/peer_transfers.h"
 
 namespace megalith {
 
-/// How a group's tokens go to the ranks of their experts and the sums of their rows back, read from the
-/// memory of the rank that has them: nothing is packed, and a token travels to a rank once.
+/// How a group's tokens go to the ranks of their experts and the sums of their rows back: nothing is packed,
+/// and a token travels to a rank once. Rows are read from the rank that has them, sums are written to the
+/// rank that wants them.
 struct PeerRoutes {
   std::shared_ptr<PeerAccess> access;
   PeerCopies copies;           ///< of all ranks' tokens: N copies, M rows
-  PeerRowMap sums;             ///< [T, R]: of the owners' N sums
-  PeerRowMap choices;          ///< [M, 1]: of the senders' choices [T, k]
-  PeerRowMap rows_of_choices;  ///< [T, k]: of the owners' M rows
+  Tensor places;               ///< [T, R] i32: -1 for the ranks that a token of this rank does not go to
+  PeerRowMap choices;          ///< of the M rows: the senders' choices [T, k]
+  PeerRowMap rows_of_choices;  ///< of this rank's T k choices: the owners' M rows
+  int64_t own_rank = 0;
 };
 
-/// x [T, H] of each rank to the copies that come to this one [N, H]; probs [T, k] to the rows of its experts
-/// [M, 1]. Which these are is found on the way: `find` gets what the ranks' lists and numbers are, and gives
-/// the routes.
+/// x [T, H] of each rank to the rows of this one's experts [M, H]; probs [T, k] to [M, 1]. Which these are is
+/// found on the way: `find` gets what the ranks' lists and numbers are, and gives the routes.
 struct PullArgs {
   std::shared_ptr<PeerAccess> access;
   std::vector<Tensor> lists;     ///< of this rank, to be read by kernels that `find` calls
@@ -40,8 +41,8 @@ struct PulledRows {
 };
 PulledRows pull_rows(Tape& tape, const Var& x, const Var& probs, const PullArgs& args);
 
-/// sums [N, H] of each rank, of its copies' rows, to the sums of this rank's tokens [T, H], over the ranks in
-/// their order: the adjoint.
-Var combine_pulled_rows(Tape& tape, const Var& sums, const PeerRoutes& routes);
+/// rows [M, H] of each rank to the sums of this rank's tokens [T, H]: a rank sums a copy's rows, in the order
+/// of its token's choices, and rounds; the owner adds, over the ranks in their order. The adjoint.
+Var combine_pulled_rows(Tape& tape, const Var& rows, const PeerRoutes& routes);
 
 }  // namespace megalith

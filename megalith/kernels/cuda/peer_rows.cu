@@ -1,59 +1,17 @@
 #include "megalith/kernels/cuda/device/float_types.cuh"
 #include "megalith/kernels/cuda/device/launch.cuh"
-#include "megalith/kernels/cuda/device/reduce.cuh"
 #include "megalith/kernels/cuda/peer_rows.h"
 
 namespace megalith::cuda {
 namespace {
 
-constexpr int kRowWarps = 8;
-constexpr int kAhead = 4;  // vectors of a row on their way at a time: a link is far
-
-// A warp has a row.
-template <class T, int kCount>
-__global__ void combine_peer_rows_kernel(const __grid_constant__ CombinePeerRowsArgs args) {
-  const int64_t row = int64_t{blockIdx.x} * kRowWarps + threadIdx.y;
-  if (row >= args.rows) return;
-  const int32_t* peer = args.peer + row * args.terms;
-  const int32_t* place = args.place + row * args.terms;
-  T* out = static_cast<T*>(args.out) + row * args.cols;
-  constexpr int64_t kStep = int64_t{kWarp} * kCount;
-  for (int64_t first = int64_t{threadIdx.x} * kCount; first < args.cols; first += kAhead * kStep) {
-    acc_t<T> sums[kAhead][kCount] = {};
-    for (int64_t k = 0; k < args.terms; ++k) {
-      if (peer[k] < 0) continue;
-      const T* source = static_cast<const T*>(args.sources[peer[k]]) + place[k] * args.cols;
-      Vector<T, kCount> x[kAhead];
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const int64_t col = first + i * kStep;
-        if (col < args.cols) x[i] = load_vector<kCount>(source + col);
-      }
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        if (first + i * kStep >= args.cols) break;
-#pragma unroll
-        for (int c = 0; c < kCount; ++c) sums[i][c] += to_acc(x[i].element[c]);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i)
-      if (first + i * kStep < args.cols) store_acc(out + first + i * kStep, sums[i]);
-  }
-}
-
-// One column: a thread has a row.
 template <class T>
-struct CombinePeerElements {
-  CombinePeerRowsArgs args;
-  __device__ void operator()(int64_t, int64_t row) const {
-    acc_t<T> sum = 0;
-    for (int64_t k = 0; k < args.terms; ++k) {
-      const int32_t peer = args.peer[row * args.terms + k];
-      if (peer < 0) continue;
-      sum += to_acc(static_cast<const T*>(args.sources[peer])[args.place[row * args.terms + k]]);
-    }
-    static_cast<T*>(args.out)[row] = from_acc<T>(sum);
+struct ReadPeerElements {
+  ReadPeerElementsArgs args;
+  __device__ void operator()(int64_t, int64_t i) const {
+    const int32_t peer = args.peer[i];
+    static_cast<T*>(args.out)[i] =
+        peer < 0 ? T(0.0f) : static_cast<const T*>(args.sources[peer])[args.place[i]];
   }
 };
 
@@ -115,35 +73,11 @@ struct PlaceRowsOfCopies {
   }
 };
 
-struct LocateCopies {
-  LocateCopiesArgs args;
-  __device__ void operator()(int64_t t, int64_t rank) const {
-    const int64_t i = t * args.num_ranks + rank;
-    const int32_t place = args.places[i];
-    args.peer[i] = place < 0 ? -1 : static_cast<int32_t>(rank);
-    args.place[i] = place < 0 ? 0 : args.firsts[rank] + place;
-  }
-};
-
 }  // namespace
 
-void combine_peer_rows(const CombinePeerRowsArgs& args, Exec& exec) {
-  if (args.rows == 0 || args.cols == 0) return;
-  const auto grid = narrow<unsigned>(ceil_div<int64_t>(args.rows, kRowWarps));
-  const dim3 block(kWarp, kRowWarps);
-  dispatch_device_float(args.dtype, [&]<class T>() {
-    constexpr int kCount = kVectorBytes / sizeof(T);
-    if (args.cols == 1) return launch_rows(CombinePeerElements<T>{args}, 1, args.rows, exec);
-    bool fits = vectors_fit(kCount, sizeof(T), args.cols, {}, {args.out});
-    for (const void* source : args.sources)
-      fits = fits && vectors_fit(kCount, sizeof(T), args.cols, {}, {source});
-    if (fits) {
-      combine_peer_rows_kernel<T, kCount><<<grid, block, 0, exec.cuda().stream()>>>(args);
-    } else {
-      combine_peer_rows_kernel<T, 1><<<grid, block, 0, exec.cuda().stream()>>>(args);
-    }
-    MG_CUDA_LAUNCHED();
-  });
+void read_peer_elements(const ReadPeerElementsArgs& args, Exec& exec) {
+  dispatch_device_float(args.dtype,
+                        [&]<class T>() { launch_rows(ReadPeerElements<T>{args}, 1, args.count, exec); });
 }
 
 void find_arrivals(const FindArrivalsArgs& args, Exec& exec) {
@@ -157,10 +91,6 @@ void find_way_back(const FindWayBackArgs& args, Exec& exec) {
 void find_copies(const FindCopiesArgs& args, Exec& exec) {
   launch_rows(FindCopies{args}, 1, args.copies, exec);
   launch_rows(PlaceRowsOfCopies{args}, 1, args.rows, exec);
-}
-
-void locate_copies(const LocateCopiesArgs& args, Exec& exec) {
-  launch_rows(LocateCopies{args}, args.num_tokens, args.num_ranks, exec);
 }
 
 }  // namespace megalith::cuda

@@ -1,7 +1,6 @@
 #pragma once
-// defines: kMaxPeers, CombinePeerRowsArgs, combine_peer_rows,
-// FindArrivalsArgs, find_arrivals, FindWayBackArgs, find_way_back, FindCopiesArgs, find_copies,
-// LocateCopiesArgs, locate_copies
+// defines: kMaxPeers, ReadPeerElementsArgs, read_peer_elements, FindArrivalsArgs, find_arrivals,
+// FindWayBackArgs, find_way_back, FindCopiesArgs, find_copies
 
 #include <cstdint>
 
@@ -15,17 +14,16 @@ namespace megalith::cuda {
 
 constexpr int kMaxPeers = 64;
 
-/// out[n] = sum over `terms`, in order, of row place[n, k] of the matrix of rank peer[n, k]; none
-/// where peer is -1. All matrices have `cols` columns and no gaps.
-struct CombinePeerRowsArgs {
+/// out[n] = element place[n] of the tensor of rank peer[n]; 0 where peer is -1.
+struct ReadPeerElementsArgs {
   DType dtype = DType::kF32;
-  int64_t rows = 0, cols = 0, terms = 0;
-  const int32_t* peer = nullptr;        // [rows, terms]
-  const int32_t* place = nullptr;       // [rows, terms]
+  int64_t count = 0;
+  const int32_t* peer = nullptr;        // [count]
+  const int32_t* place = nullptr;       // [count]
   const void* sources[kMaxPeers] = {};  ///< by rank, on any GPU that this one reaches
-  void* out = nullptr;                  // [rows, cols]
+  void* out = nullptr;                  // [count]
 };
-void combine_peer_rows(const CombinePeerRowsArgs& args, Exec& exec);
+void read_peer_elements(const ReadPeerElementsArgs& args, Exec& exec);
 
 /// Segment s of [sender, first row at the sender, first row here] holds the rows up to the next segment's
 /// first one, or `arriving_rows`: peer[m] = sender, place[m] = choices of the sender[its row]. Peer is -1
@@ -68,15 +66,5 @@ struct FindCopiesArgs {
   int32_t* to = nullptr;                   // [copies, topk], out
 };
 void find_copies(const FindCopiesArgs& args, Exec& exec);
-
-/// peer[t, r] = r, place[t, r] = firsts[r] + places[t, r]; peer -1 where places is.
-struct LocateCopiesArgs {
-  int64_t num_tokens = 0, num_ranks = 0;
-  int32_t firsts[kMaxPeers] = {};
-  const int32_t* places = nullptr;
-  int32_t* peer = nullptr;
-  int32_t* place = nullptr;
-};
-void locate_copies(const LocateCopiesArgs& args, Exec& exec);
 
 }  // namespace megalith::cuda

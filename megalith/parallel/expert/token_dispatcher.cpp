@@ -125,8 +125,8 @@ void TokenDispatcher::pull(Tape& tape, const Var& x, const Choice& choice, Dispa
     const auto numbers_of = [&](int64_t rank) { return all.data() + rank * numbers.numel(); };
     std::vector<PeerSegment> segments;  // this rank's rows: by expert, then by sender
     std::vector<int32_t> offsets = {0};
-    std::vector<int64_t> shifts;               // from this rank's rows to those of their owner
-    std::vector<int64_t> copies_here, firsts;  // from each rank; of this rank's at each
+    std::vector<int64_t> shifts;       // from this rank's rows to those of their owner
+    std::vector<int64_t> copies_here;  // from each rank
     int64_t num_copies = 0;
     for (int64_t owner = 0; owner < num_ranks; ++owner) {
       int64_t rows = 0;
@@ -140,9 +140,6 @@ void TokenDispatcher::pull(Tape& tape, const Var& x, const Choice& choice, Dispa
         }
         if (owner == own) offsets.push_back(narrow<int32_t>(rows));
       }
-      int64_t first = 0;
-      for (int64_t sender = 0; sender < own; ++sender) first += numbers_of(sender)[num_experts_ + 1 + owner];
-      firsts.push_back(first);
       copies_here.push_back(numbers_of(owner)[num_experts_ + 1 + own]);
       num_copies += copies_here.back();
     }
@@ -158,13 +155,14 @@ void TokenDispatcher::pull(Tape& tape, const Var& x, const Choice& choice, Dispa
                                                    .topk = choice.experts.dim(1),
                                                    .num_copies = with_room(num_copies)},
                                                   exec),
-                      .sums = copies_at_peers({.places = copies.places, .firsts = std::move(firsts)}, exec),
+                      .places = copies.places,
                       .choices = choices,
                       .rows_of_choices = way_back_from_peers({.experts = choice.experts,
                                                               .rows = order.tokens.to,
                                                               .shifts = std::move(shifts),
                                                               .experts_of_rank = shard_.count},
-                                                             exec)};
+                                                             exec),
+                      .own_rank = own};
   };
   PulledRows pulled = pull_rows(tape, x, choice.probs,
                                 {.access = peers_,
@@ -179,9 +177,7 @@ void TokenDispatcher::pull(Tape& tape, const Var& x, const Choice& choice, Dispa
 
 DispatchedTokens TokenDispatcher::end_dispatch(Tape& tape, DispatchedTokens begun) const {
   const DispatchPlan& plan = begun.plan;
-  if (plan.routes) {
-    begun.x = permute_rows(tape, begun.x, plan.order.tokens);
-  } else if (plan.is_exchanged) {
+  if (plan.is_exchanged && !plan.routes) {
     const auto end = [&](const Var& rows) {
       return all_gather_rows(tape, end_exchange_rows(tape, rows, plan.exchange), etp());
     };
@@ -213,8 +209,9 @@ DispatchedTokens TokenDispatcher::all_gather(Tape& tape, const Var& x, const Cho
 }
 
 Var TokenDispatcher::begin_combine(Tape& tape, const Var& y, const DispatchPlan& plan) const {
+  if (plan.routes) return y;
   const Var sums = combine_rows(tape, y, plan.order.tokens);
-  if (plan.routes || !plan.is_exchanged) return sums;
+  if (!plan.is_exchanged) return sums;
   return begin_exchange_rows(tape, reduce_scatter_rows(tape, sums, etp()), plan.exchange.reversed());
 }
 
