@@ -4,8 +4,8 @@
 //     bench_moe_ranks GPUS layer    a layer of Qwen3-30B-A3B by phase
 //     bench_moe_ranks GPUS shared   DeepSeek-V2-Lite's layer with and without moe_shared_expert_overlap
 //
-// Every GPU has its own tokens and its share of the experts; bf16. "peers": rows are read from the memory of
-// the rank that has them; "nccl": packed, exchanged and sorted.
+// Every GPU has its own tokens and its share of the experts; bf16. "peers": kernels read and write rows in
+// the memory of their peers; "nccl": packed, exchanged and sorted.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

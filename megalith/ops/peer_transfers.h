@@ -30,8 +30,9 @@ struct SendRowSumsArgs {
 };
 void send_row_sums(const SendRowSumsArgs& args, Exec& exec);
 
-/// out[t] = sum over r of slots[r, t], r ascending, in f32 (f64 for f64), over the ranks that token t goes to
-/// (RankCopies::places). slots [R, T, cols], places [T, R] i32 -> out [T, cols]; all contiguous.
+/// out[t] = sum over r of slots[r, t], r ascending, in f32 (f64 for f64), over the ranks that have a copy of
+/// token t: those whose place is not -1 (RankCopies::places). slots [R, T, cols], places [T, R] i32 -> out
+/// [T, cols]; all contiguous.
 void add_row_sums(const Tensor& slots, const Tensor& places, const Tensor& out, Exec& exec);
 
 }  // namespace megalith

@@ -18,7 +18,7 @@ namespace megalith {
 struct PeerRoutes {
   std::shared_ptr<PeerAccess> access;
   PeerCopies copies;           ///< of all ranks' tokens: N copies, M rows
-  Tensor places;               ///< [T, R] i32: -1 for the ranks that a token of this rank does not go to
+  Tensor places;               ///< [T, R] i32: -1 where the rank has no copy of a token of this one
   PeerRowMap choices;          ///< of the M rows: the senders' choices [T, k]
   PeerRowMap rows_of_choices;  ///< of this rank's T k choices: the owners' M rows
   int64_t own_rank = 0;

@@ -42,9 +42,9 @@ struct DispatchedTokens {
 /// results are summed at that rank, in the order of the choices, rounded, and then over the ranks in their
 /// order; so is the gradient of the token.
 ///
-/// kAllToAll between rank threads whose GPUs reach each other, without etp: a rank's kernels read the rows
-/// from where they lie, sorted, and sum what comes back, with the bits of the exchange; nothing is packed or
-/// copied twice. Making a dispatcher is a collective.
+/// kAllToAll between rank threads whose GPUs reach each other, without etp: a rank's kernels read tokens
+/// from where they lie, straight into sorted rows, and write sums of rows to the tokens' owners, with the
+/// bits of the exchange; nothing is packed. Making a dispatcher is a collective.
 ///
 /// On a GPU the host waits once for a dispatch, for the numbers of rows that set the sizes of tensors, and
 /// twice where rows are exchanged: not at all on one rank without dropped choices, or with rows_per_expert.
