@@ -278,8 +278,12 @@ TEST(CudaMoe, CopiesForRanks) {
   Twins t;
   for (const Choices kind :
        {Choices::kSpread, Choices::kSomeDropped, Choices::kOneGetsAll, Choices::kAllDropped}) {
-    for (const auto& [tokens, topk, experts, ranks] : std::vector<std::array<int64_t, 4>>{
-             {0, 2, 8, 2}, {23, 3, 6, 3}, {1, 1, 1, 1}, {1025, 4, 16, 4}, {5000, 8, 128, 64}}) {
+    for (const auto& [tokens, topk, experts, ranks] : std::vector<std::array<int64_t, 4>>{{0, 2, 8, 2},
+                                                                                          {23, 3, 6, 3},
+                                                                                          {1, 1, 1, 1},
+                                                                                          {1025, 4, 16, 4},
+                                                                                          {5000, 8, 128, 64},
+                                                                                          {70001, 2, 8, 2}}) {
       SCOPED_TRACE(fmt::format("kind {}: {} tokens, {} of {}, {} ranks", static_cast<int>(kind), tokens, topk,
                                experts, ranks));
       const auto choices = choices_of(t, kind, tokens, topk, experts);

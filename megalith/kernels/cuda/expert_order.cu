@@ -1,9 +1,8 @@
-#include <bit>
-
 #include <cub/device/device_radix_sort.cuh>
 
 #include "megalith/kernels/cuda/device/launch.cuh"
 #include "megalith/kernels/cuda/expert_order.h"
+#include "megalith/kernels/cuda/sort_small_keys.h"
 
 namespace megalith::cuda {
 namespace {
@@ -90,19 +89,7 @@ struct Sort {
   int count;
 };
 
-// Stable, by the `bits` lowest bits of the keys.
-template <class Key>
-void sort_up(const Sort<Key>& s, int bits, Exec& exec) {
-  size_t bytes = 0;
-  const cudaStream_t stream = exec.cuda().stream();
-  MG_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(nullptr, bytes, s.keys, s.sorted_keys, s.values,
-                                                s.sorted_values, s.count, 0, bits, stream));
-  ScratchFrame frame(exec.scratch());
-  std::byte* workspace = frame.take<std::byte>(static_cast<int64_t>(bytes), "expert sort");
-  MG_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(workspace, bytes, s.keys, s.sorted_keys, s.values,
-                                                s.sorted_values, s.count, 0, bits, stream));
-}
-
+// Stable.
 template <class Key>
 void sort_down(const Sort<Key>& s, Exec& exec) {
   size_t bytes = 0;
@@ -116,10 +103,6 @@ void sort_down(const Sort<Key>& s, Exec& exec) {
                                                           s.sorted_values, s.count, 0, kBits, stream));
 }
 
-int bits_of_keys(int64_t num_experts) {
-  return static_cast<int>(std::bit_width(static_cast<uint64_t>(num_experts)));
-}
-
 }  // namespace
 
 void sort_choices(const SortChoicesArgs& args, Exec& exec) {
@@ -127,10 +110,13 @@ void sort_choices(const SortChoicesArgs& args, Exec& exec) {
   if (count > 0) {
     ScratchFrame frame(exec.scratch());
     int32_t* keys = frame.take<int32_t>(count, "expert keys");
-    int32_t* numbers = frame.take<int32_t>(count, "expert choices");
-    launch_rows(NumberChoices{numbers}, 1, count, exec);
     launch_rows(FindKeys{args.experts, nullptr, args.first_expert, args.num_experts, keys}, 1, count, exec);
-    sort_up<int32_t>({keys, args.keys, numbers, args.choices, count}, bits_of_keys(args.num_experts), exec);
+    sort_small_keys({.count = count,
+                     .num_keys = args.num_experts + 1,
+                     .keys = keys,
+                     .sorted_keys = args.keys,
+                     .sorted_values = args.choices},
+                    exec);
   }
   launch_rows(FindOffsets{args}, 1, args.num_experts + 1, exec);
 }
@@ -161,7 +147,13 @@ void drop_choices(const DropChoicesArgs& args, Exec& exec) {
     by_weight(static_cast<const float*>(args.probs));
   }
   launch_rows(FindKeys{args.experts, order, 0, args.num_experts, keys}, 1, count, exec);
-  sort_up<int32_t>({keys, sorted_keys, order, sorted, count}, bits_of_keys(args.num_experts), exec);
+  sort_small_keys({.count = count,
+                   .num_keys = args.num_experts + 1,
+                   .keys = keys,
+                   .values = order,
+                   .sorted_keys = sorted_keys,
+                   .sorted_values = sorted},
+                  exec);
   launch_rows(KeepChoices{args, sorted_keys, sorted}, 1, count, exec);
 }
 

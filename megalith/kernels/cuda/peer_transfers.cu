@@ -20,7 +20,7 @@ struct Turns {
   __device__ int64_t copy(int64_t turn) const { return turn % kParts * length + turn / kParts; }
 };
 
-constexpr int kCarriers = 16;  // warps of a block, each with a piece of a row on its way
+constexpr int kCarriers = 8;  // warps of a block, each with a piece of a row on its way
 constexpr int kPieceBytes = 8192;
 struct Pieces {
   int64_t row_bytes, count, bytes;
