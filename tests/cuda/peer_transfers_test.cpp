@@ -99,11 +99,17 @@ TEST(CudaPeerTransfers, SpreadACopyOverItsRows) {
     const Tensor expected = exec.empty({routed.num_rows, c.cols}, c.dtype);
     permute_rows(copies, routed.copies.rows, expected, exec);
 
-    const Tensor out = exec.empty({routed.num_rows, c.cols}, c.dtype);
-    fill(out, 7, exec);
+    // With a row before and one behind that nobody may touch.
+    const Tensor around = exec.empty({routed.num_rows + 2, c.cols}, c.dtype);
+    fill(around, 7, exec);
+    const Tensor out = around.slice(0, 1, routed.num_rows + 1);
     const std::vector<const std::byte*> sources = places_of(x);
     spread_peer_rows({.sources = sources, .copies = routed.copies, .out = out}, exec);
     expect_same_bits(out, expected, "rows");
+    const Tensor untouched = exec.empty({1, c.cols}, c.dtype);
+    fill(untouched, 7, exec);
+    expect_same_bits(around.slice(0, 0, 1), untouched, "row before");
+    expect_same_bits(around.slice(0, routed.num_rows + 1, routed.num_rows + 2), untouched, "row behind");
   }
 }
 
