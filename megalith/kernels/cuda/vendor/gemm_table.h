@@ -27,8 +27,8 @@ class GemmTable {
  public:
   GemmTable(size_t library_version, std::string device_name)
       : library_version_(library_version), device_name_(std::move(device_name)) {}
-  /// The file that MEGALITH_GEMM_TABLE names, which must be of this library and device, else all that is built
-  /// in for them.
+  /// The file that MEGALITH_GEMM_TABLE names, which must be of this library and device, else all that is
+  /// built in for them.
   static GemmTable for_device(size_t library_version, const std::string& device_name);
   /// Throws Error naming `source` and the line that is wrong.
   static GemmTable parse(std::string_view text, const std::string& source);
