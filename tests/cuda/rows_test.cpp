@@ -223,6 +223,38 @@ TEST(CudaRows, Norms) {
   for_each_case(compare, shapes);
 }
 
+TEST(CudaRows, ANormDoesNotDependOnTheOtherRows) {
+  Twins t;
+  for (const DType dtype : kFloatTypes) {
+    for (const NormKind kind : {NormKind::kRmsNorm, NormKind::kLayerNorm}) {
+      for (const int64_t cols : {48, 136, 512, 1000, 2048}) {
+        SCOPED_TRACE(std::string(name_of(dtype)) + " " + std::to_string(cols));
+        constexpr int64_t kMany = 3000, kFew = 50;
+        const auto x = t.random({kMany, cols}, dtype, 1), weight = t.random({cols}, dtype, 2);
+        const auto bias = kind == NormKind::kLayerNorm ? t.random({cols}, dtype, 3) : Twins::Pair{};
+        const auto run = [&](int64_t rows) {
+          const auto y = t.poisoned({rows, cols}, dtype);
+          const auto rstd = t.poisoned({rows}, sum_type(dtype)), mean = t.poisoned({rows}, sum_type(dtype));
+          norm({.kind = kind,
+                .x = x.gpu.slice(0, 0, rows),
+                .weight = weight.gpu,
+                .bias = bias.gpu,
+                .eps = 1e-5,
+                .y = y.gpu,
+                .mean = mean.gpu,
+                .rstd = rstd.gpu},
+               t.gpu());
+          std::vector<double> result = to_vector<double>(y.gpu.slice(0, 0, kFew));
+          const std::vector<double> statistics = to_vector<double>(rstd.gpu.slice(0, 0, kFew));
+          result.insert(result.end(), statistics.begin(), statistics.end());
+          return result;
+        };
+        EXPECT_EQ(run(kMany), run(kFew));
+      }
+    }
+  }
+}
+
 TEST(CudaRows, Rope) {
   Twins t;
   for (const DType dtype : kFloatTypes) {

@@ -63,7 +63,7 @@ std::span<const FatBinary> fat_binaries() {
   return {};
 }
 
-// "norm_ahead<float, 4, 256>" of its mangled name.
+// "backward_ahead<float, 4, 256, true>" of its mangled name.
 std::string readable(const char* mangled) {
   int status = 0;
   char* text = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);

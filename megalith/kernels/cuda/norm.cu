@@ -1,68 +1,102 @@
 #include "megalith/kernels/cuda/device/float_types.cuh"
 #include "megalith/kernels/cuda/device/launch.cuh"
 #include "megalith/kernels/cuda/device/norm_row.cuh"
+#include "megalith/kernels/cuda/device/packed_vector.cuh"
 #include "megalith/kernels/cuda/device/reduce.cuh"
-#include "megalith/kernels/cuda/device/row_ring.cuh"
 #include "megalith/kernels/cuda/norm.h"
 
 namespace megalith::cuda {
 namespace {
 
-// The rows to come of a block that has one vector of each row for a thread.
-using ForwardRing = RowRing<1, 4>;
-constexpr int kAheadBlocks = 6;  // on a multiprocessor
-
-// Without a residual there is less to read than hides the wait for it: blocks walk the rows with strides,
-// those to come already on their way.
-template <class T, int kCount>
-__global__ __launch_bounds__(256, kAheadBlocks) void norm_ahead(cpu::NormArgs args) {
-  using A = acc_t<T>;
-  extern __shared__ __align__(16) char ring_memory[];
-  __shared__ A shared[BlockSums<A, 1>::kShared];
-  BlockSums<A, 1> sum_over_block(shared);
-  ForwardRing ring(ring_memory);
-  const int64_t col = int64_t{threadIdx.x} * kCount;
-  const bool has_columns = col < args.cols;
-  const auto fetch = [&](int64_t row) {
-    if (row >= args.rows || !has_columns) return ring.end_fetch();
-    ring.fetch({static_cast<const T*>(args.x) + row * args.x_stride + col});
-  };
-  for (int i = 0; i < ring.kAhead; ++i) fetch(blockIdx.x + int64_t{i} * gridDim.x);
-  Vector<T, kCount> weight{}, bias{};
-  if (has_columns) weight = load_vector<kCount>(static_cast<const T*>(args.weight) + col);
-  if (has_columns && args.bias != nullptr) bias = load_vector<kCount>(static_cast<const T*>(args.bias) + col);
-  for (int64_t row = blockIdx.x; row < args.rows; row += gridDim.x) {
-    Vector<T, kCount> x{};
-    ring.advance();
-    if (has_columns) x = ring.template current<Vector<T, kCount>>(0);
-    fetch(row + int64_t{ring.kAhead} * gridDim.x);
-    A total[1] = {}, mean = 0;
+// Sums of kCount values over the lanes, added up: in the order, so with the bits, in which a block of kCount
+// warps that has one of them each sums (reduce.cuh), in fewer steps than one after another.
+template <class A, int kCount>
+__device__ inline A sum_as_warps(A (&values)[kCount]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  int offset = kWarp / 2;
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const A value = to_acc(x.element[i]);
-      total[0] += args.subtract_mean ? value : value * value;
+  for (int half = kCount / 2; half > 0; half /= 2, offset /= 2) {
+    const bool is_upper = (lane & offset) != 0;
+#pragma unroll
+    for (int i = 0; i < half; ++i) {
+      const A kept = is_upper ? values[i + half] : values[i], sent = is_upper ? values[i] : values[i + half];
+      values[i] = kept + __shfl_xor_sync(0xffffffffu, sent, offset);
     }
-    sum_over_block(total);
-    if (args.subtract_mean) {
-      mean = total[0] / static_cast<A>(args.cols);
-      total[0] = 0;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const A distance = has_columns ? to_acc(x.element[i]) - mean : A(0);
-        total[0] += distance * distance;
-      }
-      sum_over_block(total);
-      if (threadIdx.x == 0) static_cast<A*>(args.mean)[row] = mean;
-    }
-    const A rstd = 1 / sqrt(total[0] / static_cast<A>(args.cols) + static_cast<A>(args.eps));
-    if (threadIdx.x == 0) static_cast<A*>(args.rstd)[row] = rstd;
-    if (!has_columns) continue;
-    A y[kCount];
-#pragma unroll
-    for (int i = 0; i < kCount; ++i)
-      y[i] = (to_acc(x.element[i]) - mean) * rstd * to_acc(weight.element[i]) + to_acc(bias.element[i]);
-    store_acc(static_cast<T*>(args.y) + row * args.y_stride + col, y);
   }
+  A sum = values[0];
+#pragma unroll
+  for (; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+  offset = kWarp / 2;
+#pragma unroll
+  for (int warps = kCount; warps > 1; warps /= 2, offset /= 2)
+    sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+  return sum;
+}
+
+constexpr int kWarpRowThreads = 128;
+constexpr int kWarpRows = kWarpRowThreads / kWarp;
+
+// A warp has a row to itself, kVectors vectors of it a lane: no barrier, and what is the same for a row is
+// computed once in a warp, not in each of a block. All of a row is on its way before the first is worked on.
+template <class T, int kCount, int kVectors, bool kHasMean>
+__global__ __launch_bounds__(kWarpRowThreads, kVectors <= 4 ? 8 : 6) void norm_warp_row(
+    const __grid_constant__ cpu::NormArgs args) {
+  using A = acc_t<T>;
+  let_next_begin();
+  wait_for_last();
+  const int64_t row = int64_t{blockIdx.x} * kWarpRows + threadIdx.x / kWarp;
+  if (row >= args.rows) return;
+  const int64_t lane = threadIdx.x % kWarp;
+  const auto column = [&](int i) { return (i * kWarp + lane) * kCount; };
+  const T* x_row = static_cast<const T*>(args.x) + row * args.x_stride;
+  PackedVector<T, kCount> x[kVectors] = {};
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    if (column(i) < args.cols) x[i] = load_packed<kCount>(x_row + column(i));
+  }
+  // Of every vector apart.
+  const auto sum_of = [&](const auto& add) {
+    A totals[kVectors] = {};
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+#pragma unroll
+      for (int k = 0; k < kCount; ++k) totals[i] = add(totals[i], x[i][k], i);
+      x[i].repack();
+    }
+    return sum_as_warps(totals);
+  };
+  A mean = 0, total;
+  if constexpr (kHasMean) {
+    mean = sum_of([](A sum, A value, int) { return sum + value; }) / static_cast<A>(args.cols);
+    total = sum_of([&](A sum, A value, int i) {
+      const A distance = column(i) < args.cols ? value - mean : A(0);
+      return fma(distance, distance, sum);
+    });
+    if (lane == 0) static_cast<A*>(args.mean)[row] = mean;
+  } else {
+    total = sum_of([](A sum, A value, int) { return fma(value, value, sum); });
+  }
+  const A rstd = 1 / sqrt(total / static_cast<A>(args.cols) + static_cast<A>(args.eps));
+  if (lane == 0) static_cast<A*>(args.rstd)[row] = rstd;
+  T* y_row = static_cast<T*>(args.y) + row * args.y_stride;
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    if (column(i) >= args.cols) break;
+    const auto weight = load_packed<kCount>(static_cast<const T*>(args.weight) + column(i));
+    A y[kCount], bias[kCount] = {};
+    if (kHasMean && args.bias != nullptr) load_acc(static_cast<const T*>(args.bias) + column(i), bias);
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) y[k] = fma((x[i][k] - mean) * rstd, weight[k], bias[k]);
+    store_acc(y_row + column(i), y);
+  }
+}
+
+template <class T, int kCount, int kVectors>
+void launch_warp_rows(const cpu::NormArgs& args, Exec& exec) {
+  const auto kernel = args.subtract_mean ? norm_warp_row<T, kCount, kVectors, true>
+                                         : norm_warp_row<T, kCount, kVectors, false>;
+  const auto blocks = narrow<unsigned>(ceil_div<int64_t>(args.rows, kWarpRows));
+  MG_CUDA_CHECK(launch_early(kernel, blocks, kWarpRowThreads, 0, exec.cuda().stream(), args));
 }
 
 template <class T, int kCount>
@@ -72,11 +106,11 @@ void launch(const cpu::NormArgs& args, Exec& exec) {
   const auto rows = narrow<unsigned>(args.rows);
   const cudaStream_t stream = exec.cuda().stream();
   if constexpr (kCount > 1) {
-    const auto blocks = static_cast<unsigned>(exec.cuda().limits().sm_count * kAheadBlocks);
-    if (args.residual == nullptr && threads <= 256 && rows > blocks) {
-      norm_ahead<T, kCount><<<blocks, threads, ForwardRing::bytes(threads), stream>>>(args);
-      MG_CUDA_LAUNCHED();
-      return;
+    // Enough rows that every multiprocessor has its hands full.
+    if (args.residual == nullptr && args.rows >= int64_t{exec.cuda().limits().sm_count} * 4 * kWarpRows) {
+      if (vectors <= 2 * kWarp) return launch_warp_rows<T, kCount, 2>(args, exec);
+      if (vectors <= 4 * kWarp) return launch_warp_rows<T, kCount, 4>(args, exec);
+      if (vectors <= 8 * kWarp) return launch_warp_rows<T, kCount, 8>(args, exec);
     }
   }
   auto* kernel = vectors <= threads ? norm_row<T, kCount, true, NormPlaces<T>>

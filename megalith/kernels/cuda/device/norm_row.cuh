@@ -23,6 +23,7 @@ struct NormPlaces {
   }
 };
 
+// Where a product is added it is fused by name: kernels that norm a row in another way give the same bits.
 // With kOneVector every thread holds its only vector of the row in registers; else rows are read again.
 template <class T, int kCount, bool kOneVector, class Places>
 __global__ __launch_bounds__(kMaxRowThreads) void norm_row(const __grid_constant__ cpu::NormArgs args,
@@ -50,7 +51,8 @@ __global__ __launch_bounds__(kMaxRowThreads) void norm_row(const __grid_constant
       store_acc(sum + col, value);
     }
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) total += args.subtract_mean ? value[i] : value[i] * value[i];
+    for (int i = 0; i < kCount; ++i)
+      total = args.subtract_mean ? total + value[i] : fma(value[i], value[i], total);
   }
   total = block_sum(total, shared);
 
@@ -61,7 +63,7 @@ __global__ __launch_bounds__(kMaxRowThreads) void norm_row(const __grid_constant
     for (int64_t col = begin; col < args.cols; col += step) {
       if constexpr (!kOneVector) load_acc(source + col, value);
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) total += (value[i] - mean) * (value[i] - mean);
+      for (int i = 0; i < kCount; ++i) total = fma(value[i] - mean, value[i] - mean, total);
     }
     total = block_sum(total, shared);
     if (threadIdx.x == 0) static_cast<A*>(args.mean)[row] = mean;
@@ -75,7 +77,7 @@ __global__ __launch_bounds__(kMaxRowThreads) void norm_row(const __grid_constant
     load_acc(static_cast<const T*>(args.weight) + col, weight);
     if (args.bias != nullptr) load_acc(static_cast<const T*>(args.bias) + col, bias);
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) y[i] = (value[i] - mean) * rstd * weight[i] + bias[i];
+    for (int i = 0; i < kCount; ++i) y[i] = fma((value[i] - mean) * rstd, weight[i], bias[i]);
     places.template store<kCount>(row, col, y);
   }
 }
