@@ -1,6 +1,7 @@
 #include "megalith/ops/expert_order.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "megalith/base/math.h"
@@ -20,6 +21,11 @@ void check_experts(const char* op, const Tensor& experts, Exec& exec) {
 
 Tensor ints(const std::vector<int32_t>& values, const Shape& shape, Exec& exec) {
   return exec.from_host(std::span<const int32_t>(values), shape);
+}
+
+// What a bound of 0 means: none.
+int64_t most(int64_t bound) {
+  return bound > 0 ? bound : std::numeric_limits<int32_t>::max();
 }
 
 Tensor drop_on_gpu(const DropArgs& args, Exec& exec) {
@@ -50,21 +56,25 @@ ExpertOrder sort_on_gpu(const SortArgs& args, Exec& exec) {
                       .first_expert = args.first_expert,
                       .num_experts = args.num_experts,
                       .rows_per_expert = args.rows_per_expert,
+                      .max_rows = most(args.max_rows),
                       .keys = keys.data<int32_t>(),
                       .choices = choices.data<int32_t>(),
                       .offsets = offsets.data<int32_t>()},
                      exec);
   int64_t rows = args.rows_per_expert * args.num_experts;
-  if (args.rows_per_expert == 0)
+  if (args.max_rows > 0) {
+    rows = args.max_rows;
+  } else if (args.rows_per_expert == 0) {
     rows = args.is_complete
                ? num_choices
                : numbers_on_host(offsets.slice(0, args.num_experts, args.num_experts + 1), exec)[0];
+  }
   const Tensor to = exec.empty(args.experts.shape(), DType::kI32);
   const ExpertOrder order{
       .tokens = {.from = exec.empty({rows}, DType::kI32), .to = to},
       .choices = {.from = exec.empty({rows}, DType::kI32), .to = to.view({num_choices, 1})},
       .offsets = offsets};
-  if (args.rows_per_expert > 0) {
+  if (args.rows_per_expert > 0 || args.max_rows > 0) {
     fill(order.tokens.from, -1, exec);
     fill(order.choices.from, -1, exec);
   }
@@ -74,6 +84,9 @@ ExpertOrder sort_on_gpu(const SortArgs& args, Exec& exec) {
                        .num_experts = args.num_experts,
                        .topk = args.experts.dim(1),
                        .rows_per_expert = args.rows_per_expert,
+                       .max_rows = most(args.max_rows),
+                       .max_tokens = most(args.max_tokens),
+                       .dropped = args.dropped.defined() ? args.dropped.data<double>() : nullptr,
                        .token_of_row = order.tokens.from.data<int32_t>(),
                        .choice_of_row = order.choices.from.data<int32_t>(),
                        .row_of_choice = to.data<int32_t>()},
@@ -130,6 +143,10 @@ ExpertOrder sort_by_expert(const SortArgs& args, Exec& exec) {
   check_experts(kOp, args.experts, exec);
   MG_CHECK(args.num_experts > 0 && args.first_expert >= 0, "{}: experts {} + {}", kOp, args.first_expert,
            args.num_experts);
+  MG_CHECK(args.rows_per_expert == 0 || (args.max_rows == 0 && args.max_tokens == 0),
+           "{}: {} rows for every expert, and room for {} rows of {} tokens", kOp, args.rows_per_expert,
+           args.max_rows, args.max_tokens);
+  if (args.dropped.defined()) check_tensor(kOp, "dropped", args.dropped, DType::kF64, {1}, exec);
   if constexpr (kHasCuda) {
     if (exec.device().is_cuda()) return sort_on_gpu(args, exec);
   }
@@ -153,20 +170,27 @@ ExpertOrder sort_by_expert(const SortArgs& args, Exec& exec) {
     count += offsets[static_cast<size_t>(e)];
   }
 
-  const int64_t rows = offsets.back();
-  MG_CHECK(!args.is_complete || args.rows_per_expert > 0 || rows == num_choices,
-           "{}: {} of {} choices are of the experts", kOp, rows, num_choices);
+  MG_CHECK(!args.is_complete || args.rows_per_expert > 0 || offsets.back() == num_choices,
+           "{}: {} of {} choices are of the experts", kOp, offsets.back(), num_choices);
+  const int64_t rows = args.max_rows > 0 ? args.max_rows : offsets.back();
   std::vector<int32_t> next(offsets.begin(), offsets.end() - 1);
+  for (int32_t& offset : offsets) offset = std::min(offset, narrow<int32_t>(rows));
+  double dropped = 0;
   std::vector<int32_t> token_of_row(static_cast<size_t>(rows), -1), choice_of_row(token_of_row);
   std::vector<int32_t> row_of_choice(static_cast<size_t>(num_choices), -1);
   for (int64_t i = 0; i < num_choices; ++i) {
     const int64_t expert = held(i);
     if (expert < 0) continue;
     const int32_t row = next[static_cast<size_t>(expert)]++;
+    if (row >= rows || i / topk >= most(args.max_tokens)) {
+      ++dropped;
+      continue;
+    }
     token_of_row[static_cast<size_t>(row)] = narrow<int32_t>(i / topk);
     choice_of_row[static_cast<size_t>(row)] = narrow<int32_t>(i);
     row_of_choice[static_cast<size_t>(i)] = row;
   }
+  if (args.dropped.defined()) *args.dropped.data<double>() += dropped;
   const Tensor to = ints(row_of_choice, args.experts.shape(), exec);
   return {.tokens = {.from = ints(token_of_row, {rows}, exec), .to = to},
           .choices = {.from = ints(choice_of_row, {rows}, exec), .to = to.view({num_choices, 1})},

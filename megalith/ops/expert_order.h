@@ -31,13 +31,19 @@ struct ExpertOrder {
 };
 
 /// Sorts the choices of experts [first_expert, first_expert + num_experts); others, and -1, get no row. On a
-/// GPU the host waits for the number of rows, unless it follows from the arguments: with rows_per_expert or
-/// is_complete.
+/// GPU the host waits for the number of rows, unless it follows from the arguments: with rows_per_expert,
+/// is_complete or max_rows.
 struct SortArgs {
   Tensor experts;  // [T, k] i32
   int64_t first_expert = 0, num_experts = 0;
   int64_t rows_per_expert = 0;  ///< above 0: every expert gets that many, zeros behind its tokens
   bool is_complete = false;     ///< every choice is of one of these experts
+  /// Above 0: M is that many, of which offsets say how many there are; choices that would come behind them
+  /// get no row.
+  int64_t max_rows = 0;
+  int64_t max_tokens =
+      0;           ///< above 0: rows of the tokens behind so many are counted, but none comes from them
+  Tensor dropped;  ///< [1] f64 or undefined: grows by the choices that get no row for these reasons
 };
 ExpertOrder sort_by_expert(const SortArgs& args, Exec& exec);
 

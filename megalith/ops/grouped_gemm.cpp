@@ -8,11 +8,11 @@
 namespace megalith {
 namespace {
 
-// The ends of the groups, which must ascend from 0 to `rows`.
+// The ends of the groups, which must ascend from 0 and not beyond `rows`.
 std::vector<int64_t> group_ends(const char* op, const Tensor& offsets, int64_t rows) {
   std::vector<int64_t> ends = to_vector<int64_t>(offsets);
-  MG_CHECK(!ends.empty() && ends.front() == 0 && ends.back() == rows,
-           "{}: the groups do not cover the {} rows", op, rows);
+  MG_CHECK(!ends.empty() && ends.front() == 0 && ends.back() <= rows,
+           "{}: the groups do not lie in the {} rows", op, rows);
   for (size_t e = 0; e + 1 < ends.size(); ++e)
     MG_CHECK(ends[e] <= ends[e + 1], "{}: group {} ends at row {} and begins at {}", op, e, ends[e + 1],
              ends[e]);

@@ -9,8 +9,8 @@ namespace megalith {
 
 /// One product for each expert e on its rows [offsets[e], offsets[e + 1]): y_e = x_e w_e^T, or y_e = x_e w_e
 /// with transpose_w == kNo. Dtypes as for gemm. Experts without rows cost nothing. The offsets ascend from 0
-/// to M, which is checked on the CPU; on a GPU the host neither knows them nor waits for them, they may end
-/// before M, and what lies behind them is not written.
+/// and may end before M; what lies behind them is neither read nor written. The CPU checks them; the host of
+/// a GPU neither knows them nor waits for them.
 struct GroupedGemmArgs {
   Tensor x;                     // [M, K]
   std::vector<Tensor> weights;  // [N, K] each; [K, N] with kNo

@@ -99,9 +99,10 @@ template <class Require>
 void check_experts_in_graph(const RunConfig& config, const Require& require) {
   const MoeConfig& moe = config.model.moe;
   require(
-      moe.expert_capacity_factor == 0 || moe.pad_expert_input_to_capacity,
-      "moe_pad_expert_input_to_capacity with moe_expert_capacity_factor: how many tokens are dropped sets "
-      "the sizes of tensors");
+      moe.expert_capacity_factor == 0 || moe.pad_expert_input_to_capacity ||
+          moe.expert_rank_capacity_factor > 0,
+      "moe_pad_expert_input_to_capacity or moe_expert_rank_capacity_factor with moe_expert_capacity_factor: "
+      "how many tokens are dropped sets the sizes of tensors");
   const bool balances = moe.router_load_balancing_type != "none" && moe.aux_loss_coeff != 0;
   require(
       !balances || moe.router_load_balancing_type != "global_aux_loss",

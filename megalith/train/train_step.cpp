@@ -88,6 +88,7 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
   } else {
     own.loss = pass.loss();
     own.router_losses = take_router_losses(model, exec);
+    own.dropped_choices = take_dropped_choices(model, exec);
     norm = global_grad_norm(parameters, mesh, exec);
     clock.stop(Phase::kNorm);
   }
@@ -95,6 +96,7 @@ StepResult TrainStep::run(int64_t step, int64_t schedule_samples, const NextBatc
   result.loss = losses.loss;
   result.load_balancing_loss = losses.load_balancing;
   result.z_loss = losses.z;
+  result.dropped_choices = losses.dropped_choices;
   result.grad_norm = norm * losses.to_mean;
   result.is_finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
   result.was_skipped = skips_update(step, result);

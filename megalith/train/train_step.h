@@ -20,6 +20,7 @@ namespace megalith {
 struct StepResult {
   double loss = 0;
   std::optional<double> load_balancing_loss, z_loss;  ///< of routers (step_losses.h)
+  double dropped_choices = 0;                         ///< by moe_expert_rank_capacity_factor (step_losses.h)
   double grad_norm = 0;
   double lr = 0;
   double weight_decay = 0;

@@ -1,5 +1,6 @@
 #include "megalith/train/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <numeric>
 
@@ -217,6 +218,7 @@ void Trainer::record(const StepResult& result, double step_s) {
                  .lr = result.lr,
                  .grad_norm = result.grad_norm,
                  .tokens_per_second = tokens_per_second});
+  warn_of_dropped(result);
   if (metrics_ == nullptr) return;
   std::vector<Metric> metrics = {
       {"loss", result.loss},
@@ -236,7 +238,22 @@ void Trainer::record(const StepResult& result, double step_s) {
   if (result.loss_scale) metrics.push_back({"loss_scale", *result.loss_scale});
   if (result.load_balancing_loss) metrics.push_back({"load_balancing_loss", *result.load_balancing_loss});
   if (result.z_loss) metrics.push_back({"z_loss", *result.z_loss});
+  if (config_.model.moe.expert_rank_capacity_factor > 0)
+    metrics.push_back({"moe_dropped_choices", result.dropped_choices});
   metrics_->write(state_.iteration, metrics);
+}
+
+void Trainer::warn_of_dropped(const StepResult& result) {
+  if (result.dropped_choices == 0 || has_warned_of_dropped_) return;
+  has_warned_of_dropped_ = true;
+  const MoeConfig& moe = config_.model.moe;
+  const std::vector<bool> layers = moe.expert_layers(config_.model.num_layers);
+  const double choices = tokens_per_step() * static_cast<double>(moe.router_topk) *
+                         static_cast<double>(std::count(layers.begin(), layers.end(), true));
+  log_warn(
+      "step {}: {:.0f} of {:.0f} choices of experts found no room at their rank and were dropped; raise "
+      "moe_expert_rank_capacity_factor, which is {} (of later steps metrics say it: moe_dropped_choices)",
+      state_.iteration, result.dropped_choices, choices, moe.expert_rank_capacity_factor);
 }
 
 void Trainer::profile(const StepResult& result) {

@@ -50,6 +50,7 @@ class Trainer {
   void finish_save();
   void note_checkpoint(const std::filesystem::path& checkpoint);
   void record(const StepResult& result, double step_s);
+  void warn_of_dropped(const StepResult& result);
   /// Adds up the times of profiled steps and prints them behind the last.
   void profile(const StepResult& result);
   double tokens_per_step() const;
@@ -77,6 +78,7 @@ class Trainer {
   FlopsPerToken flops_;
   TrainSummary summary_;
   std::vector<double> recent_losses_;
+  bool has_warned_of_dropped_ = false;
   double training_s_ = 0;
   int64_t saved_iteration_ = -1;
   PhaseTimes profiled_host_, profiled_device_;

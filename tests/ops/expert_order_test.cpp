@@ -1,6 +1,7 @@
 #include "megalith/ops/expert_order.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include <gmock/gmock.h>
@@ -70,6 +71,39 @@ TEST(SortByExpert, PutsEveryChoiceInOneRowOfItsExpert) {
       }
       EXPECT_TRUE(std::is_sorted(choices.begin() + ends[e], choices.begin() + ends[e + 1]));
     }
+  }
+}
+
+// As if all rows were there: those behind the last that fits are not, nor are those of later tokens.
+TEST(SortByExpert, GivesNoRowToWhatFindsNoRoom) {
+  Exec exec;
+  const Tensor experts = some_experts(exec, 1);
+  const SortArgs unbounded{.experts = experts, .first_expert = 0, .num_experts = kExperts};
+  const ExpertOrder whole = sort_by_expert(unbounded, exec);
+  const std::vector<int64_t> choices = to_vector<int64_t>(whole.choices.from),
+                             ends = to_vector<int64_t>(whole.offsets);
+  const int64_t all = ends.back();
+  for (const auto& [max_rows, max_tokens] : std::vector<std::array<int64_t, 2>>{
+           {all, 0}, {all + 9, 0}, {all - 1, kTokens}, {all / 2, 0}, {all / 2, kTokens / 2}, {1, 1}}) {
+    SortArgs args = unbounded;
+    args.max_rows = max_rows;
+    args.max_tokens = max_tokens;
+    args.dropped = exec.zeros({1}, DType::kF64);
+    const ExpertOrder order = sort_by_expert(args, exec);
+    std::vector<int64_t> from(static_cast<size_t>(max_rows), -1), to(kTokens * kTopk, -1);
+    int64_t num_placed = 0;
+    for (int64_t row = 0; row < std::min(all, max_rows); ++row) {
+      const int64_t choice = choices[static_cast<size_t>(row)];
+      if (max_tokens > 0 && choice / kTopk >= max_tokens) continue;
+      from[static_cast<size_t>(row)] = choice;
+      to[static_cast<size_t>(choice)] = row;
+      ++num_placed;
+    }
+    EXPECT_EQ(to_vector<int64_t>(order.choices.from), from);
+    EXPECT_EQ(to_vector<int64_t>(order.tokens.to), to);
+    EXPECT_EQ(to_vector<double>(args.dropped)[0], static_cast<double>(all - num_placed));
+    const std::vector<int64_t> bounded = to_vector<int64_t>(order.offsets);
+    for (size_t e = 0; e < ends.size(); ++e) EXPECT_EQ(bounded[e], std::min(ends[e], max_rows));
   }
 }
 
@@ -156,6 +190,12 @@ TEST(GroupedGemm, EachGroupMeetsItsWeight) {
       }
       expect_close(y, expected, tolerance(dtype, 5), "y");
     }
+    // Rows behind the last group are nobody's.
+    const Tensor y = poisoned_tensor(exec, {10, 4}, dtype);
+    const Tensor early = ints(exec, {0, 3, 3, 8}, {4});
+    grouped_gemm({.x = x, .weights = weights, .offsets = early, .y = y}, exec);
+    for (const double value : values_of(y.slice(0, 8, 10))) EXPECT_TRUE(std::isnan(value));
+    for (const double value : values_of(y.slice(0, 0, 8))) EXPECT_FALSE(std::isnan(value));
     EXPECT_THAT(
         [&] {
           grouped_gemm({.x = x, .weights = weights, .offsets = ints(exec, {0, 4, 2, 10}, {4}), .y = x}, exec);

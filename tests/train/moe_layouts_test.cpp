@@ -119,6 +119,13 @@ std::vector<LayoutCase> moe_cases() {
     add("Ep2_padded_" + policy, 2, ep(2), moe);
     add("Ep2Pp2_padded_" + policy, 4, pp2_ep2("1f1b"), moe);
   }
+  // Room for all that can come: sizes are fixed, nothing is dropped.
+  MoeConfig roomy = by_softmax();
+  roomy.expert_rank_capacity_factor = 4;
+  add("Ep4_room", 4, ep(4), roomy);
+  add("Tp2SpEp2Etp2_room", 4, tp2_ep2(2), roomy);
+  roomy.expert_capacity_factor = 1.5;
+  add("Ep2_capacity_room", 2, ep(2), roomy);
   return cases;
 }
 

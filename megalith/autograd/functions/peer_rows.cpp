@@ -84,8 +84,8 @@ PulledRows pull_rows(Tape& tape, const Var& x, const Var& probs, const PullArgs&
   std::vector<Tensor> own = {x.data, probs.data};
   own.insert(own.end(), args.lists.begin(), args.lists.end());
   check_readable(own);
-  const PeerAccess::Opened opened = args.access->open(own, args.numbers);
-  PeerRoutes routes = args.find(PullArgs::Lists(opened.places).subspan(2), opened.numbers);
+  const PeerAccess::Opened opened = args.access->open(own);
+  PeerRoutes routes = args.find(PullArgs::Lists(opened.places).subspan(2));
   const Tensor rows = exec.empty({routes.copies.rows.num_to(), x.data.dim(1)}, x.data.dtype());
   const Tensor column = exec.empty({rows.dim(0), 1}, probs.data.dtype());
   spread_peer_rows({.sources = opened.places[0], .copies = routes.copies, .out = rows}, exec);

@@ -25,15 +25,13 @@ struct PeerRoutes {
 };
 
 /// x [T, H] of each rank to the rows of this one's experts [M, H]; probs [T, k] to [M, 1]. Which these are is
-/// found on the way: `find` gets what the ranks' lists and numbers are, and gives the routes.
+/// found on the way: `find` gets where the ranks' lists lie, and gives the routes.
 struct PullArgs {
   std::shared_ptr<PeerAccess> access;
-  std::vector<Tensor> lists;     ///< of this rank, to be read by kernels that `find` calls
-  std::vector<int64_t> numbers;  ///< of this rank, for the hosts of all
+  std::vector<Tensor> lists;  ///< of this rank, to be read by kernels that `find` calls
   /// Each list by rank.
   using Lists = std::span<const std::vector<const std::byte*>>;
-  /// find(lists, numbers of all ranks in rank order).
-  std::function<PeerRoutes(Lists, const std::vector<int64_t>&)> find;
+  std::function<PeerRoutes(Lists)> find;
 };
 struct PulledRows {
   Var x, probs;

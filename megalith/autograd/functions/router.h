@@ -18,6 +18,8 @@ struct RouterState {
   int64_t num_counted = 0;  // in so many microbatches
   Tensor losses;            // [2] f64: load balance and z (ops/route.h) without their coefficients, of this
                             // rank's tokens, times loss_scale, since they were last cleared
+  Tensor dropped;  // [1] f64, or undefined: choices of all ranks' tokens that found no room at the experts of
+                   // this rank (parallel/expert/token_dispatcher.h), since it was last cleared
 };
 
 struct RouterArgs {

@@ -45,8 +45,9 @@ struct FindOffsets {
   SortChoicesArgs args;
   __device__ void operator()(int64_t, int64_t e) const {
     args.offsets[e] = static_cast<int32_t>(
-        args.rows_per_expert > 0 ? e * args.rows_per_expert
-                                 : lower_bound(args.keys, args.num_choices, static_cast<int32_t>(e)));
+        args.rows_per_expert > 0
+            ? e * args.rows_per_expert
+            : min(args.max_rows, lower_bound(args.keys, args.num_choices, static_cast<int32_t>(e))));
   }
 };
 
@@ -60,6 +61,9 @@ struct PlaceChoices {
     } else if (args.rows_per_expert > 0) {
       const int64_t place = i - lower_bound(args.keys, args.num_choices, key);
       row = place < args.rows_per_expert ? key * args.rows_per_expert + place : -1;
+    } else if (row >= args.max_rows || choice / args.topk >= args.max_tokens) {
+      row = -1;
+      if (args.dropped != nullptr) atomicAdd(args.dropped, 1.0);
     }
     args.row_of_choice[choice] = static_cast<int32_t>(row);
     if (row < 0) return;

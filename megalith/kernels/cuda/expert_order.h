@@ -17,18 +17,21 @@ struct SortChoicesArgs {
   const int32_t* experts = nullptr;  // [num_choices]
   int64_t num_choices = 0, first_expert = 0, num_experts = 0;
   int64_t rows_per_expert = 0;  ///< as in ops/expert_order.h
-  int32_t* keys = nullptr;      // [num_choices], out: expert - first_expert
-  int32_t* choices = nullptr;   // [num_choices], out: places in experts
-  int32_t* offsets = nullptr;   // [num_experts + 1], out: of rows
+  int64_t max_rows = 0;
+  int32_t* keys = nullptr;     // [num_choices], out: expert - first_expert
+  int32_t* choices = nullptr;  // [num_choices], out: places in experts
+  int32_t* offsets = nullptr;  // [num_experts + 1], out: of rows
 };
 void sort_choices(const SortChoicesArgs& args, Exec& exec);
 
-/// The maps between choices and rows. With rows_per_expert what no choice goes to is not written, and choices
-/// that find no room get no row.
+/// The maps between choices and rows. What no choice goes to is not written, and choices that find no room
+/// get no row: in their expert, with rows_per_expert, among max_rows, or as one of the first max_tokens.
 struct PlaceChoicesArgs {
   const int32_t* keys = nullptr;
   const int32_t* choices = nullptr;
   int64_t num_choices = 0, num_experts = 0, topk = 0, rows_per_expert = 0;
+  int64_t max_rows = 0, max_tokens = 0;
+  double* dropped = nullptr;  ///< or null: grows by those that the last two drop
   int32_t* token_of_row = nullptr;
   int32_t* choice_of_row = nullptr;
   int32_t* row_of_choice = nullptr;  // [num_choices]; -1: none

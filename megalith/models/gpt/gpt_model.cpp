@@ -35,7 +35,8 @@ MoeLayer::Options moe_options(const GptConfig& config, const std::string& name, 
                  .aux_loss_coeff = moe.aux_loss_coeff,
                  .z_loss_coeff = moe.z_loss_coeff,
                  .has_expert_bias = moe.router_enable_expert_bias,
-                 .bias_update_rate = moe.router_bias_update_rate},
+                 .bias_update_rate = moe.router_bias_update_rate,
+                 .counts_dropped = moe.expert_rank_capacity_factor > 0},
       .experts = {.name = name + ".mlp.experts",
                   .hidden_size = config.hidden_size,
                   .ffn_hidden_size = config.expert_ffn_size(),
@@ -48,6 +49,7 @@ MoeLayer::Options moe_options(const GptConfig& config, const std::string& name, 
           moe.token_dispatcher_type == "allgather" ? DispatcherKind::kAllGather : DispatcherKind::kAllToAll,
       .capacity_factor = moe.expert_capacity_factor,
       .pads_to_capacity = moe.pad_expert_input_to_capacity,
+      .rank_capacity_factor = moe.expert_rank_capacity_factor,
       .drop_policy = moe.token_drop_policy == "position" ? TokenDrop::kPosition : TokenDrop::kProbs};
   if (moe.shared_expert_intermediate_size > 0) {
     options.shared_expert = dense;

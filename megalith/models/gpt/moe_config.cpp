@@ -44,6 +44,11 @@ void declare_fields(MoeConfig& c, FieldList& f) {
         {.help = "tokens an expert takes of a rank, against an even load; 0: all", .min = 0});
   f.add("moe_pad_expert_input_to_capacity", c.pad_expert_input_to_capacity,
         {.help = "every expert gets rows up to its capacity"});
+  f.add(
+      "moe_expert_rank_capacity_factor", c.expert_rank_capacity_factor,
+      {.help = "rows that the experts of a rank have room for, against an even load: sizes are fixed and no "
+               "host waits for its GPU; what finds no room is dropped and counted; 0: all fit",
+       .min = 0});
   f.add("moe_token_drop_policy", c.token_drop_policy,
         {.help = "who stays where an expert is full: the largest weights, or the first tokens",
          .allowed = {"probs", "position"}});
@@ -81,6 +86,18 @@ void validate(const MoeConfig& c, int64_t num_layers) {
             "moe_pad_expert_input_to_capacity needs moe_expert_capacity_factor above 0");
     require(c.token_dispatcher_type == "alltoall",
             "moe_pad_expert_input_to_capacity needs moe_token_dispatcher_type alltoall");
+  }
+  if (c.expert_rank_capacity_factor > 0) {
+    require(
+        c.expert_rank_capacity_factor >= 1,
+        fmt::format("moe_expert_rank_capacity_factor {} is below 1, with which even an even load finds no "
+                    "room",
+                    c.expert_rank_capacity_factor));
+    require(c.token_dispatcher_type == "alltoall",
+            "moe_expert_rank_capacity_factor needs moe_token_dispatcher_type alltoall");
+    require(!c.pad_expert_input_to_capacity,
+            "moe_expert_rank_capacity_factor and moe_pad_expert_input_to_capacity both set the rows of "
+            "experts; choose one");
   }
   c.expert_layers(num_layers);
 }

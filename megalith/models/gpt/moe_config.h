@@ -32,6 +32,7 @@ struct MoeConfig {
   std::string token_dispatcher_type = "alltoall";
   double expert_capacity_factor = 0;  ///< 0: no token is dropped
   bool pad_expert_input_to_capacity = false;
+  double expert_rank_capacity_factor = 0;  ///< 0: a rank's experts take all tokens
   std::string token_drop_policy = "probs";
 
   bool has_experts() const { return num_experts > 0; }

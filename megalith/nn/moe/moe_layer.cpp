@@ -40,6 +40,10 @@ Var MoeLayer::forward(Tape& tape, const ForwardContext& context, const Var& x) c
     choice.has_dropped = true;
     if (options_.pads_to_capacity) choice.rows_per_expert = capacity;
   }
+  if (context.is_training) {
+    choice.rank_capacity_factor = options_.rank_capacity_factor;
+    choice.dropped = router_.state().dropped;
+  }
   // Tokens travel while another microbatch has its turn and the shared expert computes: to their experts
   // beside its first product, back beside its second.
   DispatchedTokens sent = dispatcher_.begin_dispatch(tape, x, choice);

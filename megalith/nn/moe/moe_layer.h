@@ -23,6 +23,9 @@ class MoeLayer {
     /// choices; 0: none is dropped.
     double capacity_factor = 0;
     bool pads_to_capacity = false;  ///< every expert gets exactly that many rows: sizes are fixed
+    /// In training, the experts of a rank have room for that many times the rows of an even load, and what
+    /// finds none is dropped (TokenDispatcher::Choice); 0: for all.
+    double rank_capacity_factor = 0;
     TokenDrop drop_policy = TokenDrop::kProbs;
   };
   /// Throws UsageError where the mesh has tensor-parallel ranks that do not share the tokens between them.

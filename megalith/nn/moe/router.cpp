@@ -18,6 +18,7 @@ void Router::allocate_state(Exec& exec) {
   if (options_.has_expert_bias) state_->expert_bias = exec.zeros({options_.num_experts}, DType::kF32);
   state_->tokens_per_expert = exec.zeros({options_.num_experts}, DType::kF64);
   state_->losses = exec.zeros({2}, DType::kF64);
+  if (options_.counts_dropped) state_->dropped = exec.zeros({1}, DType::kF64);
   if (options_.balancing == Balancing::kGlobalAuxLoss)
     state_->step_counts = exec.zeros({options_.num_experts}, DType::kF64);
 }

@@ -30,6 +30,7 @@ class Router {
     double aux_loss_coeff = 0, z_loss_coeff = 0;
     bool has_expert_bias = false;
     double bias_update_rate = 1e-3;
+    bool counts_dropped = false;  ///< choices may find no room at their experts
   };
   Router(const Options& options, const Mesh& mesh, ParameterStore& store);
 

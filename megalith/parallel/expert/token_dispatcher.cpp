@@ -1,11 +1,10 @@
 #include "megalith/parallel/expert/token_dispatcher.h"
 
 #include <algorithm>
-#include <bit>
+#include <cmath>
 
 #include "megalith/autograd/functions/collectives.h"
 #include "megalith/autograd/functions/row_map.h"
-#include "megalith/base/math.h"
 #include "megalith/ops/elementwise.h"
 
 namespace megalith {
@@ -14,13 +13,6 @@ namespace {
 // Every choice as a row of its own.
 Var as_column(const Var& probs) {
   return {probs.data.view({probs.data.numel(), 1}), probs.id};
-}
-
-// Rows of tensors whose number differs from step to step, rounded up by at most a sixteenth: few sizes come
-// again and again, so that their memory can be used again.
-int64_t with_room(int64_t rows) {
-  const auto step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(rows) / 16));
-  return round_up(rows, std::max<int64_t>(step, 1));
 }
 
 // What all ranks hold, in rank order along the first dimension.
@@ -37,13 +29,34 @@ DispatchedTokens TokenDispatcher::begin_dispatch(Tape& tape, const Var& x, const
   return kind_ == DispatcherKind::kAllToAll ? all_to_all(tape, x, choice) : all_gather(tape, x, choice);
 }
 
-ExpertOrder TokenDispatcher::sorted(const Choice& choice, Exec& exec) const {
+ExpertOrder TokenDispatcher::sorted(const Choice& choice, int64_t max_rows, Exec& exec) const {
+  const bool is_known = !choice.has_dropped || choice.rows_per_expert > 0;
   return sort_by_expert({.experts = choice.experts,
                          .first_expert = 0,
                          .num_experts = num_experts_,
                          .rows_per_expert = choice.rows_per_expert,
-                         .is_complete = !choice.has_dropped},
+                         .is_complete = !choice.has_dropped,
+                         .max_rows = is_known ? 0 : max_rows},
                         exec);
+}
+
+TokenDispatcher::Room TokenDispatcher::room_for(const Choice& choice) const {
+  if (choice.rank_capacity_factor == 0) return {};
+  MG_CHECK(
+      choice.rank_capacity_factor >= 1 && choice.rows_per_expert == 0,
+      "a rank's experts take {} times the rows of an even load, and {} of each rank; choose one, the first "
+      "at least 1",
+      choice.rank_capacity_factor, choice.rows_per_expert);
+  const int64_t tokens = choice.experts.dim(0), topk = choice.experts.dim(1);
+  const auto even = static_cast<double>(tokens * topk * etp().size());
+  const int64_t all = tokens * ep().size() * etp().size() * std::min(topk, shard_.count);
+  const int64_t rows = std::min(static_cast<int64_t>(std::ceil(even * choice.rank_capacity_factor)), all);
+  // What ranks of etp send each other is not bounded.
+  return {.rows = rows, .copies = etp().size() > 1 ? 0 : std::min(tokens * ep().size(), rows)};
+}
+
+Tensor TokenDispatcher::counter(const Choice& choice, const Tape& tape) {
+  return tape.is_recording() ? choice.dropped : Tensor();
 }
 
 DispatchedTokens TokenDispatcher::all_to_all(Tape& tape, const Var& x, const Choice& choice) const {
@@ -54,7 +67,7 @@ DispatchedTokens TokenDispatcher::all_to_all(Tape& tape, const Var& x, const Cho
   } else if (result.plan.is_exchanged) {
     exchange(tape, x, choice, result);
   } else {
-    const ExpertOrder& order = result.plan.order = sorted(choice, tape.exec());
+    const ExpertOrder& order = result.plan.order = sorted(choice, room_for(choice).rows, tape.exec());
     result.x = permute_rows(tape, x, order.tokens);
     result.probs = permute_rows(tape, as_column(choice.probs), order.choices);
     result.offsets = order.offsets;
@@ -103,72 +116,51 @@ void TokenDispatcher::exchange(Tape& tape, const Var& x, const Choice& choice,
   }
   result.x = begin_exchange_rows(tape, permute_rows(tape, x, plan.copies), way);
   result.probs = begin_exchange_rows(tape, permute_rows(tape, choice.probs, plan.copies), way);
+  const Room room = room_for(choice);
   plan.order = sort_by_expert({.experts = gathered(experts, etp(), exec, "experts of tokens"),
                                .first_expert = shard_.first,
                                .num_experts = shard_.count,
-                               .rows_per_expert = choice.rows_per_expert * num_ranks * num_blocks},
+                               .rows_per_expert = choice.rows_per_expert * num_ranks * num_blocks,
+                               .max_rows = room.rows,
+                               .max_tokens = room.copies,
+                               .dropped = counter(choice, tape)},
                               exec);
   result.offsets = plan.order.offsets;
 }
 
 void TokenDispatcher::pull(Tape& tape, const Var& x, const Choice& choice, DispatchedTokens& result) const {
   Exec& exec = tape.exec();
-  const int64_t num_ranks = ep().size(), own = ep().rank();
-  const ExpertOrder order = sorted(choice, exec);
+  const ExpertOrder order = sorted(choice, choice.experts.numel(), exec);
   const RankCopies copies = copies_for_ranks(
-      {.experts = choice.experts, .experts_of_rank = shard_.count, .num_ranks = num_ranks}, exec);
-  // Where a rank's rows for each expert begin, and its copies for each rank: all that the hosts have to know.
-  const Tensor numbers = exec.empty({num_experts_ + 1 + num_ranks}, DType::kI32);
-  copy(order.offsets, numbers.slice(0, 0, num_experts_ + 1), exec);
-  copy(copies.counts, numbers.slice(0, num_experts_ + 1, numbers.numel()), exec);
-  const auto find = [&](PullArgs::Lists lists, const std::vector<int64_t>& all) {
-    const auto numbers_of = [&](int64_t rank) { return all.data() + rank * numbers.numel(); };
-    std::vector<PeerSegment> segments;  // this rank's rows: by expert, then by sender
-    std::vector<int32_t> offsets = {0};
-    std::vector<int64_t> shifts;       // from this rank's rows to those of their owner
-    std::vector<int64_t> copies_here;  // from each rank
-    int64_t num_copies = 0;
-    for (int64_t owner = 0; owner < num_ranks; ++owner) {
-      int64_t rows = 0;
-      for (int64_t expert = owner * shard_.count; expert < (owner + 1) * shard_.count; ++expert) {
-        for (int64_t sender = 0; sender < num_ranks; ++sender) {
-          const int64_t* begin = numbers_of(sender) + expert;
-          const int64_t length = begin[1] - begin[0];
-          if (sender == own) shifts.push_back(rows - *begin);
-          if (owner == own) segments.push_back({.sender = sender, .first_row = *begin, .length = length});
-          rows += length;
-        }
-        if (owner == own) offsets.push_back(narrow<int32_t>(rows));
-      }
-      copies_here.push_back(numbers_of(owner)[num_experts_ + 1 + own]);
-      num_copies += copies_here.back();
-    }
-    result.offsets = exec.from_host(std::span<const int32_t>(offsets), {shard_.count + 1});
-    const PeerRowMap choices = arrival_from_peers(segments, with_room(offsets.back()), lists[0], exec);
+      {.experts = choice.experts, .experts_of_rank = shard_.count, .num_ranks = ep().size()}, exec);
+  const Room room = room_for(choice);
+  const auto find = [&](PullArgs::Lists lists) {
+    PeerMaps maps = maps_from_peers({.offsets = lists[0],
+                                     .choices = lists[1],
+                                     .tokens = lists[2],
+                                     .places = lists[3],
+                                     .counts = lists[4],
+                                     .experts = choice.experts,
+                                     .rows = order.tokens.to,
+                                     .own_rank = ep().rank(),
+                                     .num_experts = num_experts_,
+                                     .max_rows = room.rows,
+                                     .max_copies = room.copies,
+                                     .dropped = counter(choice, tape)},
+                                    exec);
+    result.offsets = maps.offsets;
     return PeerRoutes{.access = peers_,
-                      .copies = copies_from_peers({.tokens = lists[1],
-                                                   .places = lists[2],
-                                                   .arrival = choices,
-                                                   .counts = std::move(copies_here),
-                                                   .own_rank = own,
-                                                   .num_tokens = choice.experts.dim(0),
-                                                   .topk = choice.experts.dim(1),
-                                                   .num_copies = with_room(num_copies)},
-                                                  exec),
-                      .places = copies.places,
-                      .choices = choices,
-                      .rows_of_choices = way_back_from_peers({.experts = choice.experts,
-                                                              .rows = order.tokens.to,
-                                                              .shifts = std::move(shifts),
-                                                              .experts_of_rank = shard_.count},
-                                                             exec),
-                      .own_rank = own};
+                      .copies = std::move(maps.copies),
+                      .places = std::move(maps.places),
+                      .choices = std::move(maps.choices),
+                      .rows_of_choices = std::move(maps.rows_of_choices),
+                      .own_rank = ep().rank()};
   };
-  PulledRows pulled = pull_rows(tape, x, choice.probs,
-                                {.access = peers_,
-                                 .lists = {order.choices.from, copies.tokens, copies.places},
-                                 .numbers = numbers_on_host(numbers, exec),
-                                 .find = find});
+  PulledRows pulled =
+      pull_rows(tape, x, choice.probs,
+                {.access = peers_,
+                 .lists = {order.offsets, order.choices.from, copies.tokens, copies.places, copies.counts},
+                 .find = find});
   result.x = pulled.x;
   result.probs = pulled.probs;
   result.plan.order = {.tokens = pulled.routes.copies.rows, .choices = {}, .offsets = result.offsets};
@@ -188,8 +180,8 @@ DispatchedTokens TokenDispatcher::end_dispatch(Tape& tape, DispatchedTokens begu
 }
 
 DispatchedTokens TokenDispatcher::all_gather(Tape& tape, const Var& x, const Choice& choice) const {
-  MG_CHECK(choice.rows_per_expert == 0,
-           "the allgather dispatcher does not pad the input of experts; choose alltoall");
+  MG_CHECK(choice.rows_per_expert == 0 && choice.rank_capacity_factor == 0,
+           "the allgather dispatcher does not bound the input of experts; choose alltoall");
   Exec& exec = tape.exec();
   const auto gather = [&](const Var& rows) {
     return all_gather_rows(tape, all_gather_rows(tape, rows, etp()), ep());

@@ -35,8 +35,8 @@ struct DispatchedTokens {
 
 /// Brings tokens to the experts that were chosen for them and their results back (Lepikhin et al. 2021). The
 /// ranks of the ep axis hold different experts; those of etp hold parts of the same experts, share their
-/// tokens before and their sums after. Every rank comes with tokens of its own, as many as its peers. No
-/// token is dropped here; choices of -1 go nowhere.
+/// tokens before and their sums after. Every rank comes with tokens of its own, as many as its peers. Choices
+/// of -1 go nowhere.
 ///
 /// With kAllToAll a token goes once to each rank that holds some of its experts, whatever their number. Its
 /// results are summed at that rank, in the order of the choices, rounded, and then over the ranks in their
@@ -47,7 +47,8 @@ struct DispatchedTokens {
 /// bits of the exchange; nothing is packed. Making a dispatcher is a collective.
 ///
 /// On a GPU the host waits once for a dispatch, for the numbers of rows that set the sizes of tensors, and
-/// twice where rows are exchanged: not at all on one rank without dropped choices, or with rows_per_expert.
+/// twice where rows are exchanged. With rank_capacity_factor it does not wait, but once for an exchange; nor
+/// on one rank without dropped choices, or with rows_per_expert. The backward never waits.
 class TokenDispatcher {
  public:
   TokenDispatcher(DispatcherKind kind, int64_t num_experts, const Mesh& mesh)
@@ -64,6 +65,12 @@ class TokenDispatcher {
     /// Above 0: each rank sends that many rows to every expert, zeros where it has fewer (kAllToAll).
     int64_t rows_per_expert = 0;
     bool has_dropped = false;  ///< some of `experts` may be -1
+    /// Above 0, at least 1: the experts of a rank have room for that many times the rows of an even load, and
+    /// for as many copies (kAllToAll). Where more come, the last ones by expert, sender and token find none,
+    /// nor do rows of the last copies by sender and token: these choices count for nothing, forward and
+    /// backward.
+    double rank_capacity_factor = 0;
+    Tensor dropped;  ///< [1] f64 or undefined: grows by them, at the rank of the experts, if the tape records
   };
   /// x [T, H].
   DispatchedTokens dispatch(Tape& tape, const Var& x, const Choice& choice) const {
@@ -83,7 +90,13 @@ class TokenDispatcher {
   Var end_combine(Tape& tape, const Var& begun, const DispatchPlan& plan) const;
 
  private:
-  ExpertOrder sorted(const Choice& choice, Exec& exec) const;  ///< this rank's choices
+  struct Room {
+    int64_t rows = 0, copies = 0;  ///< at a rank; 0: for all
+  };
+  Room room_for(const Choice& choice) const;
+  static Tensor counter(const Choice& choice, const Tape& tape);
+  /// This rank's choices; max_rows where their number is not known.
+  ExpertOrder sorted(const Choice& choice, int64_t max_rows, Exec& exec) const;
   DispatchedTokens all_to_all(Tape& tape, const Var& x, const Choice& choice) const;
   void exchange(Tape& tape, const Var& x, const Choice& choice, DispatchedTokens& result) const;
   void pull(Tape& tape, const Var& x, const Choice& choice, DispatchedTokens& result) const;
