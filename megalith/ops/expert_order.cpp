@@ -75,8 +75,9 @@ ExpertOrder sort_on_gpu(const SortArgs& args, Exec& exec) {
       .choices = {.from = exec.empty({rows}, DType::kI32), .to = to.view({num_choices, 1})},
       .offsets = offsets};
   if (args.rows_per_expert > 0 || args.max_rows > 0) {
-    fill(order.tokens.from, -1, exec);
-    fill(order.choices.from, -1, exec);
+    const int32_t none = args.max_rows > 0 ? RowMap::kUnused : -1;
+    fill(order.tokens.from, none, exec);
+    fill(order.choices.from, none, exec);
   }
   cuda::place_choices({.keys = keys.data<int32_t>(),
                        .choices = choices.data<int32_t>(),
@@ -176,19 +177,19 @@ ExpertOrder sort_by_expert(const SortArgs& args, Exec& exec) {
   std::vector<int32_t> next(offsets.begin(), offsets.end() - 1);
   for (int32_t& offset : offsets) offset = std::min(offset, narrow<int32_t>(rows));
   double dropped = 0;
-  std::vector<int32_t> token_of_row(static_cast<size_t>(rows), -1), choice_of_row(token_of_row);
+  const int32_t none = args.max_rows > 0 ? RowMap::kUnused : -1;
+  std::vector<int32_t> token_of_row(static_cast<size_t>(rows), none), choice_of_row(token_of_row);
   std::vector<int32_t> row_of_choice(static_cast<size_t>(num_choices), -1);
   for (int64_t i = 0; i < num_choices; ++i) {
     const int64_t expert = held(i);
     if (expert < 0) continue;
     const int32_t row = next[static_cast<size_t>(expert)]++;
-    if (row >= rows || i / topk >= most(args.max_tokens)) {
-      ++dropped;
-      continue;
-    }
-    token_of_row[static_cast<size_t>(row)] = narrow<int32_t>(i / topk);
-    choice_of_row[static_cast<size_t>(row)] = narrow<int32_t>(i);
-    row_of_choice[static_cast<size_t>(i)] = row;
+    const bool is_here = row < rows, has_token = i / topk < most(args.max_tokens);
+    dropped += is_here && has_token ? 0 : 1;
+    if (!is_here) continue;
+    token_of_row[static_cast<size_t>(row)] = has_token ? narrow<int32_t>(i / topk) : -1;
+    choice_of_row[static_cast<size_t>(row)] = has_token ? narrow<int32_t>(i) : -1;
+    if (has_token) row_of_choice[static_cast<size_t>(i)] = row;
   }
   if (args.dropped.defined()) *args.dropped.data<double>() += dropped;
   const Tensor to = ints(row_of_choice, args.experts.shape(), exec);

@@ -38,11 +38,11 @@ struct SortArgs {
   int64_t first_expert = 0, num_experts = 0;
   int64_t rows_per_expert = 0;  ///< above 0: every expert gets that many, zeros behind its tokens
   bool is_complete = false;     ///< every choice is of one of these experts
-  /// Above 0: M is that many, of which offsets say how many there are; choices that would come behind them
-  /// get no row.
+  /// Above 0: M is that many, of which offsets say how many there are, the others unused; choices that would
+  /// come behind them get no row.
   int64_t max_rows = 0;
-  int64_t max_tokens =
-      0;           ///< above 0: rows of the tokens behind so many are counted, but none comes from them
+  /// Above 0: rows of the tokens behind so many are counted, but hold zeros.
+  int64_t max_tokens = 0;
   Tensor dropped;  ///< [1] f64 or undefined: grows by the choices that get no row for these reasons
 };
 ExpertOrder sort_by_expert(const SortArgs& args, Exec& exec);

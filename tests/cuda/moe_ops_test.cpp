@@ -210,6 +210,40 @@ TEST(CudaMoe, OrdersOfExperts) {
   }
 }
 
+// Also rows that nobody uses stay as they are.
+TEST(CudaMoe, OrdersWithRoomForSome) {
+  Twins t;
+  for (const Choices kind : {Choices::kSpread, Choices::kSomeDropped, Choices::kOneGetsAll}) {
+    const int64_t tokens = 700, topk = 4, cols = 24;
+    const auto choices = choices_of(t, kind, tokens, topk, 9);
+    for (const auto& [max_rows, max_tokens] :
+         std::vector<std::array<int64_t, 2>>{{3000, 0}, {1000, 0}, {1000, 300}, {3000, 699}, {1, 1}}) {
+      SCOPED_TRACE(fmt::format("kind {}: {} rows, {} tokens", static_cast<int>(kind), max_rows, max_tokens));
+      const auto dropped = t.of({3}, {1}, DType::kF64);
+      SortArgs args{.experts = choices.cpu,
+                    .first_expert = 2,
+                    .num_experts = 6,
+                    .max_rows = max_rows,
+                    .max_tokens = max_tokens,
+                    .dropped = dropped.cpu};
+      const ExpertOrder cpu = sort_by_expert(args, t.cpu());
+      args.experts = choices.gpu;
+      args.dropped = dropped.gpu;
+      const ExpertOrder gpu = sort_by_expert(args, t.gpu());
+      expect_equal_orders(gpu, cpu);
+      Twins::expect_equal(dropped, "dropped");
+      const auto x = t.random({tokens, cols}, DType::kF32, 1);
+      const auto out = t.poisoned({max_rows, cols}, DType::kF32);
+      permute_rows(x.cpu, cpu.tokens, out.cpu, t.cpu());
+      permute_rows(x.gpu, gpu.tokens, out.gpu, t.gpu());
+      const int64_t rows = to_vector<int64_t>(cpu.offsets).back();
+      Twins::expect_equal({out.cpu.slice(0, 0, rows), out.gpu.slice(0, 0, rows)}, "rows");
+      for (const double value : conformance::values_of(out.gpu.slice(0, rows, max_rows)))
+        EXPECT_TRUE(std::isnan(value));
+    }
+  }
+}
+
 TEST(CudaMoe, DropsOverCapacity) {
   Twins t;
   for (const Choices kind : {Choices::kSpread, Choices::kSomeDropped, Choices::kOneGetsAll}) {

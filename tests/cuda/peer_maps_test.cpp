@@ -79,7 +79,8 @@ void expect_map(const PeerRowMap& map, const std::vector<std::array<int64_t, 2>>
   for (size_t i = 0; i < peers.size(); ++i) {
     const std::array<int64_t, 2> entry = i < expected.size() ? expected[i] : std::array<int64_t, 2>{-1, 0};
     ASSERT_EQ(peers[i], entry[0]) << what << " " << i;
-    if (entry[0] >= 0) ASSERT_EQ(places[i], entry[1]) << what << " " << i;
+    const int64_t place = entry[0] < 0 ? places[i] : entry[1];
+    ASSERT_EQ(places[i], place) << what << " " << i;
   }
 }
 
@@ -105,8 +106,8 @@ void expect_maps(const Case& c, int64_t own, const std::vector<std::vector<int32
   EXPECT_EQ(to_vector<int64_t>(maps.offsets), offsets);
 
   const int64_t num_from = maps.copies.rows.num_from();
-  std::vector<std::array<int64_t, 2>> choices, sources, sums, way_back;
-  Numbers from(static_cast<size_t>(maps.copies.rows.num_to()), -1),
+  std::vector<std::array<int64_t, 2>> choices, sources, way_back;
+  Numbers from(static_cast<size_t>(maps.copies.rows.num_to()), RowMap::kUnused),
       to(static_cast<size_t>(num_from * c.topk), -1);
   double expected_dropped = 0;
   for (int64_t row = 0; row < std::ssize(here.rows); ++row) {
@@ -114,7 +115,8 @@ void expect_maps(const Case& c, int64_t own, const std::vector<std::vector<int32
     const int64_t copy = choice < 0 ? -1 : here.copy_of(sender, choice / c.topk);
     if (row >= num_rows || copy >= max_copies) ++expected_dropped;
     if (row >= num_rows) continue;
-    choices.push_back({choice < 0 ? -1 : sender, choice});
+    choices.push_back({choice < 0 || copy >= max_copies ? -1 : sender, choice});
+    from[static_cast<size_t>(row)] = -1;
     if (choice < 0 || copy >= max_copies) continue;
     from[static_cast<size_t>(row)] = copy;
     to[static_cast<size_t>(copy * c.topk + choice % c.topk)] = row;
@@ -128,12 +130,13 @@ void expect_maps(const Case& c, int64_t own, const std::vector<std::vector<int32
     sources.push_back(here.copies[static_cast<size_t>(copy)]);
   expect_map(maps.copies.sources, sources, "source of copy");
 
+  const Numbers places = to_vector<int64_t>(maps.places);
   for (int64_t t = 0; t < c.tokens; ++t)
     for (int64_t rank = 0; rank < c.num_ranks; ++rank) {
       const int64_t copy = at[static_cast<size_t>(rank)].copy_of(own, t);
-      sums.push_back({copy < 0 || copy >= max_copies ? -1 : rank, copy});
+      ASSERT_EQ(places[static_cast<size_t>(t * c.num_ranks + rank)] >= 0, copy >= 0 && copy < max_copies)
+          << "copy of token " << t << " at rank " << rank;
     }
-  expect_map(maps.sums, sums, "sum of token");
   for (int64_t i = 0; i < c.tokens * c.topk; ++i) {
     const int64_t expert = experts[static_cast<size_t>(own)][static_cast<size_t>(i)];
     const int64_t owner = expert < 0 ? 0 : expert / held;

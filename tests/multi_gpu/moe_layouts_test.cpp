@@ -136,6 +136,13 @@ std::vector<Layout> layouts() {
   add("Ep2_capacity", 2, ep(2), dropping);
   dropping.pad_expert_input_to_capacity = true;
   add("Ep2_padded", 2, ep(2), dropping);
+  // Room for all that can come: sizes are fixed, nothing is dropped.
+  MoeConfig roomy = by_sigmoid();
+  roomy.expert_rank_capacity_factor = 4;
+  add("Ep2_room", 2, ep(2), roomy);
+  add("Ep4_room", 4, ep(4), roomy);
+  add("Ep2Zero3_room", 2,
+      {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = "optim_grads_params"}, roomy);
   return all;
 }
 

@@ -19,6 +19,7 @@ struct Case {
   DType dtype;
   int64_t tokens, hidden, topk, num_experts, rows_per_expert;
   bool has_dropped;
+  double rank_capacity_factor = 0;
 };
 
 // What a rank had at its experts and got back, and the gradients.
@@ -74,6 +75,7 @@ Results run(const GpuRank& rank, const Case& c, bool overlaps) {
   }
   const Shape choices{c.tokens, c.topk};
   Results results;
+  const Tensor dropped = exec.zeros({1}, DType::kF64);
   for (int round = 0; round < 3; ++round) {  // memory is used again
     Tape tape(exec);
     const Var x = tape.leaf(random_on(rank, {c.tokens, c.hidden}, c.dtype, 1 + static_cast<uint64_t>(round)));
@@ -83,22 +85,33 @@ Results run(const GpuRank& rank, const Case& c, bool overlaps) {
                                   {.probs = probs,
                                    .experts = exec.from_host(std::span<const int32_t>(experts), choices),
                                    .rows_per_expert = c.rows_per_expert,
-                                   .has_dropped = c.has_dropped});
+                                   .has_dropped = c.has_dropped,
+                                   .rank_capacity_factor = c.rank_capacity_factor,
+                                   .dropped = dropped});
     scribble(exec, {x.data, sent.x.data});
     tape.record<ScribbleNode>(std::vector<Tensor>{x.data, sent.x.data});
     sent = dispatcher.end_dispatch(tape, std::move(sent));
-    const Var y = weighted_activation(tape, sent.x, sent.probs, ActivationKind::kSilu);
+    const Var y = weighted_activation(tape, sent.x, sent.probs, ActivationKind::kSilu,
+                                      sent.offsets.slice(0, sent.offsets.dim(0) - 1, sent.offsets.dim(0)));
     const Var begun = dispatcher.begin_combine(tape, y, sent.plan);
     scribble(exec, {x.data, sent.x.data});
     tape.record<ScribbleNode>(std::vector<Tensor>{x.data, sent.x.data});
     const Var combined = dispatcher.end_combine(tape, begun, sent.plan);
     tape.backward(combined, random_on(rank, combined.data.shape(), c.dtype, 21));
     const int64_t rows = to_vector<int64_t>(sent.offsets).back();  // behind them lies what nobody reads
-    for (const Tensor& tensor : {sent.x.data.slice(0, 0, rows), sent.probs.data.slice(0, 0, rows),
-                                 sent.offsets, combined.data, tape.gradient(x), tape.gradient(probs)})
+    for (const Tensor& tensor :
+         {sent.x.data.slice(0, 0, rows), sent.probs.data.slice(0, 0, rows), sent.offsets, combined.data,
+          tape.gradient(x), tape.gradient(probs), dropped})
       results.push_back(to_vector<double>(tensor));
   }
   return results;
+}
+
+// With room for an even load some ranks drop choices, with much more none.
+void expect_dropped(const Case& c, const std::vector<Results>& of_ranks) {
+  double dropped = 0;
+  for (const Results& results : of_ranks) dropped += results.back()[0];
+  EXPECT_EQ(dropped > 0, c.rank_capacity_factor == 1) << c.name << " drops " << dropped;
 }
 
 TEST(GpuPeerRows, HaveTheBitsOfTheExchange) {
@@ -107,7 +120,10 @@ TEST(GpuPeerRows, HaveTheBitsOfTheExchange) {
                         {"odd width", DType::kF32, 77, 37, 2, 8, 0, false},
                         {"dropped", DType::kBF16, 300, 1160, 3, 8, 0, true},
                         {"padded", DType::kF32, 40, 64, 2, 8, 50, true},
-                        {"one token", DType::kF64, 1, 8, 1, 4, 0, false}};
+                        {"one token", DType::kF64, 1, 8, 1, 4, 0, false},
+                        {"room for all", DType::kBF16, 513, 256, 4, 16, 0, false, 4.0},
+                        {"room for some", DType::kBF16, 513, 256, 3, 8, 0, false, 1.0},
+                        {"room and dropped", DType::kF32, 120, 37, 2, 8, 0, true, 2.0}};
   for (const int num_ranks : {2, 4}) {
     if (cuda_device_count() < num_ranks) continue;
     for (const Case& c : cases) {
@@ -122,13 +138,14 @@ TEST(GpuPeerRows, HaveTheBitsOfTheExchange) {
               },
               std::chrono::seconds(30), transport);
         }
+      if (c.rank_capacity_factor > 0) expect_dropped(c, all[0]);
       for (size_t way = 1; way < all.size(); ++way)
         for (size_t rank = 0; rank < all[0].size(); ++rank) {
-          ASSERT_EQ(all[way][rank].size(), 18u);
+          ASSERT_EQ(all[way][rank].size(), 21u);
           for (size_t i = 0; i < all[0][rank].size(); ++i) {
             // Padding has no order: of rows and weights at experts the numbers count, not the places.
             std::vector<double> a = all[0][rank][i], b = all[way][rank][i];
-            if (c.rows_per_expert > 0 && i % 6 < 2) {
+            if (c.rows_per_expert > 0 && i % 7 < 2) {
               std::sort(a.begin(), a.end());
               std::sort(b.begin(), b.end());
             }

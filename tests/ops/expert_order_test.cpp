@@ -90,10 +90,11 @@ TEST(SortByExpert, GivesNoRowToWhatFindsNoRoom) {
     args.max_tokens = max_tokens;
     args.dropped = exec.zeros({1}, DType::kF64);
     const ExpertOrder order = sort_by_expert(args, exec);
-    std::vector<int64_t> from(static_cast<size_t>(max_rows), -1), to(kTokens * kTopk, -1);
+    std::vector<int64_t> from(static_cast<size_t>(max_rows), RowMap::kUnused), to(kTokens * kTopk, -1);
     int64_t num_placed = 0;
     for (int64_t row = 0; row < std::min(all, max_rows); ++row) {
       const int64_t choice = choices[static_cast<size_t>(row)];
+      from[static_cast<size_t>(row)] = -1;
       if (max_tokens > 0 && choice / kTopk >= max_tokens) continue;
       from[static_cast<size_t>(row)] = choice;
       to[static_cast<size_t>(choice)] = row;

@@ -62,8 +62,9 @@ struct PlaceChoices {
       const int64_t place = i - lower_bound(args.keys, args.num_choices, key);
       row = place < args.rows_per_expert ? key * args.rows_per_expert + place : -1;
     } else if (row >= args.max_rows || choice / args.topk >= args.max_tokens) {
-      row = -1;
       if (args.dropped != nullptr) atomicAdd(args.dropped, 1.0);
+      if (row < args.max_rows) args.token_of_row[row] = args.choice_of_row[row] = -1;
+      row = -1;
     }
     args.row_of_choice[choice] = static_cast<int32_t>(row);
     if (row < 0) return;

@@ -24,8 +24,8 @@ struct SortChoicesArgs {
 };
 void sort_choices(const SortChoicesArgs& args, Exec& exec);
 
-/// The maps between choices and rows. What no choice goes to is not written, and choices that find no room
-/// get no row: in their expert, with rows_per_expert, among max_rows, or as one of the first max_tokens.
+/// The maps between choices and rows. What no choice could go to is not written, and choices that find no
+/// room get no row: in their expert, with rows_per_expert, among max_rows, or as one of the first max_tokens.
 struct PlaceChoicesArgs {
   const int32_t* keys = nullptr;
   const int32_t* choices = nullptr;

@@ -116,24 +116,24 @@ __device__ inline int64_t last_up_to(const int32_t* numbers, int64_t count, int6
 struct FindRows {
   PeerMapArgs args;
   __device__ void operator()(int64_t, int64_t row) const {
-    args.from[row] = -1;
+    const bool is_there = row < args.numbers.sizes[0];
+    args.from[row] = is_there ? -1 : kUnusedRow;
     int64_t sender = 0;
     int32_t choice = -1;
-    if (row < args.numbers.sizes[0]) {
+    if (is_there) {
       const int64_t segment = last_up_to(args.numbers.begins, args.experts_of_rank * args.num_ranks, row);
       const int64_t expert = args.own_rank * args.experts_of_rank + segment / args.num_ranks;
       sender = segment % args.num_ranks;
       choice = args.of.choices[sender][args.of.offsets[sender][expert] + row - args.numbers.begins[segment]];
     }
-    put(args.choice_peer, args.choice_place, row, choice >= 0, sender, choice);
-    if (choice < 0) return;
-    const int64_t token = choice / args.topk;
-    const int64_t copy = int64_t{args.numbers.firsts_here[sender]} +
-                         args.of.places[sender][token * args.num_ranks + args.own_rank];
-    if (copy >= args.copies) {
-      if (args.numbers.dropped != nullptr) atomicAdd(args.numbers.dropped, 1.0);
-      return;
-    }
+    int64_t copy = -1;
+    if (choice >= 0)
+      copy = int64_t{args.numbers.firsts_here[sender]} +
+             args.of.places[sender][choice / args.topk * args.num_ranks + args.own_rank];
+    const bool comes = copy >= 0 && copy < args.copies;
+    put(args.choice_peer, args.choice_place, row, comes, sender, choice);
+    if (copy >= args.copies && args.numbers.dropped != nullptr) atomicAdd(args.numbers.dropped, 1.0);
+    if (!comes) return;
     args.from[row] = static_cast<int32_t>(copy);
     args.to[copy * args.topk + choice % args.topk] = static_cast<int32_t>(row);
   }

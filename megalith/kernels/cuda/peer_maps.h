@@ -1,5 +1,5 @@
 #pragma once
-// defines: PeerNumbers, PeerLists, PeerMapArgs, count_from_peers, find_way_back,
+// defines: kUnusedRow, PeerNumbers, PeerLists, PeerMapArgs, count_from_peers, find_way_back,
 // find_copies_and_rows
 
 #include <cstdint>
@@ -7,6 +7,8 @@
 #include "megalith/kernels/cuda/peer_rows.h"
 
 namespace megalith::cuda {
+
+constexpr int32_t kUnusedRow = -2;  ///< RowMap::kUnused
 
 /// What ranks' numbers say, as ops/peer_maps.h has it. Rows and copies are counted as if all had room.
 struct PeerNumbers {
@@ -42,7 +44,8 @@ struct PeerMapArgs {
   int32_t *back_peer = nullptr, *back_place = nullptr;      // [num_tokens, topk]
   int32_t *source_peer = nullptr, *source_place = nullptr;  // [copies]
   int32_t *choice_peer = nullptr, *choice_place = nullptr;  // [rows]
-  int32_t *from = nullptr, *to = nullptr;                   // [rows], [copies, topk]
+  int32_t *from = nullptr, *to = nullptr;                   // [rows], [copies, topk]; from kUnusedRow
+                                                            // behind the rows that come
 };
 
 /// Fills `numbers`.

@@ -12,6 +12,7 @@ struct PermuteRows {
   __device__ void operator()(int64_t row, int64_t vector) const {
     const int64_t col = vector * kCount;
     const int64_t from = args.from[row];
+    if (from < -1) return;
     Vector<T, kCount> x{};
     if (from >= 0) x = load_vector<kCount>(static_cast<const T*>(args.x) + from * args.x_stride + col);
     *reinterpret_cast<Vector<T, kCount>*>(static_cast<T*>(args.out) + row * args.out_stride + col) = x;

@@ -5,7 +5,7 @@
 
 namespace megalith::cuda {
 
-/// out[m] = x[from[m]], zeros where it is -1; strides in elements.
+/// out[m] = x[from[m]], zeros where it is -1, what was there where it is less; strides in elements.
 struct PermuteRowsArgs {
   DType dtype = DType::kF32;
   int64_t rows = 0, cols = 0;

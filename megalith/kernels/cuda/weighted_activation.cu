@@ -12,7 +12,7 @@ constexpr int kRowWarps = 8;
 template <class T, Activation kFunction, int kCount>
 __global__ void forward_kernel(WeightedActivationArgs args) {
   const int64_t row = int64_t{blockIdx.x} * kRowWarps + threadIdx.y;
-  if (row >= args.rows) return;
+  if (row >= args.rows || (args.num_rows != nullptr && row >= *args.num_rows)) return;
   using A = acc_t<T>;
   const T* x = static_cast<const T*>(args.x) + row * args.cols * (args.is_gated ? 2 : 1);
   T* y = static_cast<T*>(args.y) + row * args.cols;
@@ -35,7 +35,7 @@ __global__ void forward_kernel(WeightedActivationArgs args) {
 template <class T, Activation kFunction, int kCount>
 __global__ void backward_kernel(WeightedActivationBackwardArgs args) {
   const int64_t row = int64_t{blockIdx.x} * kRowWarps + threadIdx.y;
-  if (row >= args.rows) return;
+  if (row >= args.rows || (args.num_rows != nullptr && row >= *args.num_rows)) return;
   using A = acc_t<T>;
   const int64_t begin = row * args.cols * (args.is_gated ? 2 : 1);
   const T* x = static_cast<const T*>(args.x) + begin;

@@ -13,6 +13,7 @@ struct WeightedActivationArgs {
   cpu::Activation function{};
   bool is_gated = false;
   int64_t rows = 0, cols = 0;
+  const int32_t* num_rows = nullptr;  ///< or null: rows from this number on are left out
   const void* x = nullptr;
   const void* weights = nullptr;
   void* y = nullptr;
@@ -24,6 +25,7 @@ struct WeightedActivationBackwardArgs {
   cpu::Activation function{};
   bool is_gated = false;
   int64_t rows = 0, cols = 0;
+  const int32_t* num_rows = nullptr;  ///< or null: rows from this number on are left out
   const void* x = nullptr;
   const void* weights = nullptr;
   const void* d_y = nullptr;

@@ -46,10 +46,13 @@ class Experts {
                                  .is_expert = true}));
   }
 
-  /// x [M, H] sorted by expert, probs [M, 1], offsets [held experts + 1] i32 -> [M, H].
+  /// x [M, H] sorted by expert, probs [M, 1], offsets [held experts + 1] i32 -> [M, H]. Rows behind the last
+  /// offset are neither read nor written.
   Var forward(Tape& tape, const Var& x, const Var& probs, const Tensor& offsets) const {
     const Var expanded = grouped_linear(tape, x, fc1_, offsets);
-    return grouped_linear(tape, weighted_activation(tape, expanded, probs, activation_), fc2_, offsets);
+    const Tensor num_rows = offsets.slice(0, offsets.dim(0) - 1, offsets.dim(0));
+    return grouped_linear(tape, weighted_activation(tape, expanded, probs, activation_, num_rows), fc2_,
+                          offsets);
   }
 
  private:
