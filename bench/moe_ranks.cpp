@@ -5,7 +5,8 @@
 //     bench_moe_ranks GPUS shared   DeepSeek-V2-Lite's layer with and without moe_shared_expert_overlap
 //
 // Every GPU has its own tokens and its share of the experts; bf16. "peers": kernels read and write rows in
-// the memory of their peers; "nccl": packed, exchanged and sorted.
+// the memory of their peers; "with room": as many as moe_expert_rank_capacity_factor 1.25 allows, so that no
+// host waits for its GPU; "nccl": packed, exchanged and sorted.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -24,6 +25,15 @@ namespace megalith {
 namespace {
 
 constexpr int kWarmUp = 3, kRounds = 20;
+constexpr double kRoom = 1.25;
+
+struct Way {
+  const char* name;
+  BesideTransport beside = BesideTransport::kCopyEngines;
+  double room = 0;  ///< TokenDispatcher::Choice::rank_capacity_factor
+};
+constexpr Way kPeers{"peers"}, kPeersWithRoom{"peers with room", BesideTransport::kCopyEngines, kRoom},
+    kNccl{"nccl", BesideTransport::kNccl};
 
 struct Rank {
   Communicator& host;
@@ -87,9 +97,9 @@ struct Times {
   int64_t rows_away = 0;                           // of rank 0, that go to other ranks
 };
 
-Times measure(int num_ranks, const Exchange& e, BesideTransport beside) {
+Times measure(int num_ranks, const Exchange& e, const Way& way) {
   Times result;
-  on_gpus(num_ranks, beside, [&](const Rank& rank) {
+  on_gpus(num_ranks, way.beside, [&](const Rank& rank) {
     Exec& exec = rank.exec;
     const Mesh mesh(rank.world, ParallelConfig{.expert_model_parallel_size = num_ranks});
     const TokenDispatcher dispatcher(DispatcherKind::kAllToAll, e.num_experts, mesh);
@@ -99,7 +109,7 @@ Times measure(int num_ranks, const Exchange& e, BesideTransport beside) {
         random_experts(e.tokens, e.topk, e.num_experts, 1 + static_cast<uint64_t>(rank.host.rank()));
     const Tensor experts = exec.from_host(std::span<const int32_t>(chosen), {e.tokens, e.topk});
     Tape off(exec, {.is_recording = false, .recompute = {}});
-    const TokenDispatcher::Choice choice{.probs = {probs}, .experts = experts};
+    TokenDispatcher::Choice choice{.probs = {probs}, .experts = experts, .rank_capacity_factor = way.room};
     Times times;
     times.both = milliseconds(rank, [&] {
       const DispatchedTokens sent = dispatcher.dispatch(off, {x}, choice);
@@ -111,7 +121,8 @@ Times measure(int num_ranks, const Exchange& e, BesideTransport beside) {
     const double both_ways = milliseconds(rank, [&] {
       Tape tape(exec);
       const Var leaf = tape.leaf(x), weights = tape.leaf(probs);
-      const DispatchedTokens sent = dispatcher.dispatch(tape, leaf, {.probs = weights, .experts = experts});
+      choice.probs = weights;
+      const DispatchedTokens sent = dispatcher.dispatch(tape, leaf, choice);
       const Var combined = dispatcher.combine(tape, sent.x, sent.plan);
       tape.add_gradient(sent.probs.id, sent.probs.data);
       tape.backward(combined, x);
@@ -157,17 +168,17 @@ Times measure(int num_ranks, const Exchange& e, BesideTransport beside) {
 void compare_exchanges(int num_ranks) {
   for (const auto& [topk, num_experts] : std::vector<std::pair<int64_t, int64_t>>{{4, 16}, {8, 256}}) {
     const Exchange e{.tokens = 8192, .hidden = 4096, .topk = topk, .num_experts = num_experts};
-    for (const BesideTransport beside : {BesideTransport::kCopyEngines, BesideTransport::kNccl}) {
-      const Times t = measure(num_ranks, e, beside);
+    for (const Way& way : {kPeers, kPeersWithRoom, kNccl}) {
+      const Times t = measure(num_ranks, e, way);
       const double bytes = static_cast<double>(t.rows_away * e.hidden * 2);
       std::printf(
           "%d GPUs, %ld tokens, hidden %ld, top-%ld of %ld, %s: dispatch + combine %.3f ms, bare all-to-alls "
           "%.3f ms (%.0f GB/s each way), ratio %.2f\n"
           "  dispatch %.3f ms (order %.3f, copies for ranks %.3f, numbers to the host %.3f), combine %.3f, "
           "backward of both %.3f\n",
-          num_ranks, e.tokens, e.hidden, e.topk, e.num_experts,
-          beside == BesideTransport::kNccl ? "nccl" : "peers", t.both, t.bare, 2 * bytes / t.bare * 1e-6,
-          t.bare / t.both, t.dispatch, t.order, t.copies, t.host, t.combine, t.backward);
+          num_ranks, e.tokens, e.hidden, e.topk, e.num_experts, way.name, t.both, t.bare,
+          2 * bytes / t.bare * 1e-6, t.bare / t.both, t.dispatch, t.order, t.copies, t.host, t.combine,
+          t.backward);
       std::fflush(stdout);
     }
   }
@@ -202,14 +213,14 @@ struct Trial {
   ParameterStore store;
   MoeLayer layer;
   Tensor x, d_y;
-  ForwardContext context{.batch = 4};
+  ForwardContext context{.batch = 4, .is_training = true};
 };
 
 // Router, dispatch, experts and combine one after another with a wait between them, then the whole layer
 // forward and backward without.
-void measure_layer(int num_ranks, BesideTransport beside) {
+void measure_layer(int num_ranks, const Way& way) {
   constexpr int64_t kTokens = 16384, kHidden = 2048, kFfn = 768, kExperts = 128, kTopk = 8;
-  on_gpus(num_ranks, beside, [&](const Rank& rank) {
+  on_gpus(num_ranks, way.beside, [&](const Rank& rank) {
     Exec& exec = rank.exec;
     const Mesh mesh(rank.world, ParallelConfig{.expert_model_parallel_size = num_ranks});
     Trial trial({.router = {.name = "router",
@@ -221,7 +232,8 @@ void measure_layer(int num_ranks, BesideTransport beside) {
                  .experts = {.name = "experts",
                              .hidden_size = kHidden,
                              .ffn_hidden_size = kFfn,
-                             .num_experts = kExperts}},
+                             .num_experts = kExperts},
+                 .rank_capacity_factor = way.room},
                 kTokens, mesh, rank);
     MoeLayer& layer = trial.layer;
     const Router& router = layer.router();
@@ -232,7 +244,8 @@ void measure_layer(int num_ranks, BesideTransport beside) {
     const double route_ms = milliseconds(rank, [&] { routed = router.forward(off, trial.context, in); });
     DispatchedTokens sent;
     const double dispatch_ms = milliseconds(rank, [&] {
-      sent = dispatcher.dispatch(off, in, {.probs = routed.probs, .experts = routed.experts});
+      sent = dispatcher.dispatch(
+          off, in, {.probs = routed.probs, .experts = routed.experts, .rank_capacity_factor = way.room});
     });
     Var processed;
     const double experts_ms = milliseconds(
@@ -244,9 +257,8 @@ void measure_layer(int num_ranks, BesideTransport beside) {
     std::printf(
         "Qwen3-30B-A3B's layer on %d GPUs, %ld tokens each, %s: router %.3f ms, dispatch %.3f, experts %.3f "
         "(%.0f TFLOP/s), combine %.3f; forward %.3f ms, forward and backward %.3f ms (%.0f TFLOP/s)\n",
-        num_ranks, kTokens, beside == BesideTransport::kNccl ? "nccl" : "peers", route_ms, dispatch_ms,
-        experts_ms, forward_flops / experts_ms * 1e-9, combine_ms, forward_ms, step_ms,
-        3 * forward_flops / step_ms * 1e-9);
+        num_ranks, kTokens, way.name, route_ms, dispatch_ms, experts_ms, forward_flops / experts_ms * 1e-9,
+        combine_ms, forward_ms, step_ms, 3 * forward_flops / step_ms * 1e-9);
     std::fflush(stdout);
   });
 }
@@ -299,8 +311,9 @@ int main(int argc, char** argv) {
       megalith::measure_overlap(num_ranks, megalith::BesideTransport::kCopyEngines);
       if (num_ranks > 1) megalith::measure_overlap(num_ranks, megalith::BesideTransport::kNccl);
     } else {
-      megalith::measure_layer(num_ranks, megalith::BesideTransport::kCopyEngines);
-      if (num_ranks > 1) megalith::measure_layer(num_ranks, megalith::BesideTransport::kNccl);
+      for (const megalith::Way& way : {megalith::kPeers, megalith::kPeersWithRoom, megalith::kNccl})
+        if (num_ranks > 1 || way.beside != megalith::BesideTransport::kNccl)
+          megalith::measure_layer(num_ranks, way);
     }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());

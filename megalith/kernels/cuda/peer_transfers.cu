@@ -34,7 +34,7 @@ struct Pieces {
 __device__ void clear_rows(const SpreadRowsArgs& args, int64_t row_bytes, int64_t first, int64_t step) {
   for (int64_t begin = first; begin < args.rows; begin += kWarp * step) {
     const int64_t row = begin + threadIdx.x * step;
-    uint32_t empty = __ballot_sync(~0u, row < args.rows && args.from[row] < 0);
+    uint32_t empty = __ballot_sync(~0u, row < args.rows && args.from[row] == -1);
     for (; empty != 0; empty &= empty - 1) {
       char* out = static_cast<char*>(args.out) + (begin + (__ffs(empty) - 1) * step) * row_bytes;
       for (int64_t byte = threadIdx.x * kVectorBytes; byte < row_bytes; byte += kWarp * kVectorBytes)
@@ -102,7 +102,7 @@ template <class T>
 struct ClearElements {
   SpreadRowsArgs args;
   __device__ void operator()(int64_t row, int64_t col) const {
-    if (args.from[row] < 0) static_cast<T*>(args.out)[row * args.cols + col] = T(0);
+    if (args.from[row] == -1) static_cast<T*>(args.out)[row * args.cols + col] = T(0);
   }
 };
 

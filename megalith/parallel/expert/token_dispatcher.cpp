@@ -6,6 +6,7 @@
 #include "megalith/autograd/functions/collectives.h"
 #include "megalith/autograd/functions/row_map.h"
 #include "megalith/ops/elementwise.h"
+#include "megalith/ops/peer_maps.h"
 
 namespace megalith {
 namespace {
