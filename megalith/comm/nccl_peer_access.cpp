@@ -31,24 +31,16 @@ class EventAccess final : public PeerAccess {
     host.barrier("events");  // until then `own` is read
   }
 
-  Opened open(std::span<const Tensor> own, std::span<const int64_t> numbers) override {
+  Places open(std::span<const Tensor> own) override {
     MG_CUDA_CHECK(cudaEventRecord(own_events().ready, owner_->cuda().stream()));
     std::vector<int64_t> message;
     for (const Tensor& tensor : own) message.push_back(reinterpret_cast<int64_t>(tensor.raw()));
-    message.insert(message.end(), numbers.begin(), numbers.end());
     const std::vector<int64_t> all = owner_->host_numbers().gather(*host_, message);
-    Opened opened;
-    opened.places.resize(own.size());
-    for (size_t i = 0; i < all.size(); ++i) {
-      const size_t at = i % message.size();
-      if (at < own.size()) {
-        opened.places[at].push_back(reinterpret_cast<const std::byte*>(all[i]));
-      } else {
-        opened.numbers.push_back(all[i]);
-      }
-    }
+    Places places(own.size());
+    for (size_t i = 0; i < all.size(); ++i)
+      places[i % own.size()].push_back(reinterpret_cast<const std::byte*>(all[i]));
     wait_for_peers(&Events::ready);
-    return opened;
+    return places;
   }
 
   void close() override {

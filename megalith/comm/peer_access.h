@@ -15,13 +15,10 @@ class PeerAccess {
  public:
   virtual ~PeerAccess() = default;
 
-  struct Opened {
-    std::vector<std::vector<const std::byte*>> places;  ///< [tensor][rank]: where it lies
-    std::vector<int64_t> numbers;                       ///< of all ranks, in rank order
-  };
-  /// Collective: the tensors of every rank, and numbers from host to host. Kernels that this rank calls next
-  /// find in the tensors what the peers' kernels wrote before.
-  virtual Opened open(std::span<const Tensor> own, std::span<const int64_t> numbers = {}) = 0;
+  using Places = std::vector<std::vector<const std::byte*>>;  ///< [tensor][rank]: where it lies
+  /// Collective: the tensors of every rank. Kernels that this rank calls next find in them what the peers'
+  /// kernels wrote before.
+  virtual Places open(std::span<const Tensor> own) = 0;
   /// Collective. Kernels that are called next come after all that the peers read and wrote in between.
   virtual void close() = 0;
 };

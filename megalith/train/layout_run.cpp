@@ -92,6 +92,7 @@ LayoutRun LayoutRunner::run(const ParallelConfig& parallel, int num_ranks) const
       if (host.rank() != 0) continue;
       result.losses.push_back(one.loss);
       result.grad_norms.push_back(one.grad_norm);
+      result.dropped_choices.push_back(one.dropped_choices);
     }
   });
   return result;

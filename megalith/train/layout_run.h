@@ -13,7 +13,7 @@ namespace megalith {
 
 /// What some steps of a recipe came to on one layout of ranks.
 struct LayoutRun {
-  std::vector<double> losses, grad_norms;  ///< by step
+  std::vector<double> losses, grad_norms, dropped_choices;  ///< by step
   /// Of the first step, before clipping, by parameter, each put together from its shards.
   std::map<std::string, std::vector<float>> first_gradients;
 };

@@ -134,7 +134,9 @@ TEST(CudaGraphs, ExpertsGiveTheBitsOfEagerSteps) {
   MoeConfig padded = softmax;
   padded.expert_capacity_factor = 1;
   padded.pad_expert_input_to_capacity = true;
-  for (const MoeConfig& moe : {softmax, sigmoid, gathered, padded}) {
+  MoeConfig roomy = softmax;
+  roomy.expert_capacity_factor = roomy.expert_rank_capacity_factor = 1;
+  for (const MoeConfig& moe : {softmax, sigmoid, gathered, padded, roomy}) {
     for (const char* recompute : {"none", "full"}) {
       for (const bool is_bf16 : {false, true}) {
         SCOPED_TRACE(fmt::format("{} {} capacity {} recompute {} bf16 {}", moe.router_score_function,

@@ -60,6 +60,19 @@ TEST(MoeConfig, RejectsWhatDoesNotFit) {
   broken([](MoeConfig& c) { c.router_num_groups = 2; }, "go together");
   broken([](MoeConfig& c) { c.router_num_groups = 3, c.router_group_topk = 1; }, "not a multiple");
   broken([](MoeConfig& c) { c.pad_expert_input_to_capacity = true; }, "moe_expert_capacity_factor");
+  broken([](MoeConfig& c) { c.expert_rank_capacity_factor = 0.9; }, "0.9 is below 1");
+  broken(
+      [](MoeConfig& c) {
+        c.expert_rank_capacity_factor = 1.5;
+        c.token_dispatcher_type = "allgather";
+      },
+      "moe_token_dispatcher_type alltoall");
+  broken(
+      [](MoeConfig& c) {
+        c.expert_rank_capacity_factor = c.expert_capacity_factor = 1.5;
+        c.pad_expert_input_to_capacity = true;
+      },
+      "choose one");
   GptConfig config = moe_config();
   config.add_bias_linear = true;
   EXPECT_THAT([&] { validate(config); }, ThrowsMessage<UsageError>(HasSubstr("add_bias_linear")));

@@ -76,8 +76,8 @@ void compare(const GpuRank& rank, const Case& c, PeerAccess& access, uint64_t se
   Outcome fused;
   const NormArgs args = with_outputs(fused);
   const Tensor own[] = {term, fused.whole};
-  const PeerAccess::Opened opened = access.open(own);
-  peer_norm({.norm = args, .rank = rank.rank(), .terms = opened.places[0], .wholes = opened.places[1]}, exec);
+  const PeerAccess::Places places = access.open(own);
+  peer_norm({.norm = args, .rank = rank.rank(), .terms = places[0], .wholes = places[1]}, exec);
   access.close();
 
   const std::string what =

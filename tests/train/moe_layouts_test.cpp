@@ -138,6 +138,35 @@ TEST_P(MoeLayouts, TenStepsEqualOneRank) {
 INSTANTIATE_TEST_SUITE_P(All, MoeLayouts, ::testing::ValuesIn(moe_cases()),
                          [](const auto& instance) { return instance.param.name; });
 
+// Every choice that finds no room is counted once, also where a layer is computed twice or ranks share its
+// experts, and the same ones are dropped each time.
+TEST(MoeLayouts, DroppedChoicesAreCounted) {
+  LayoutCase layout{
+      .name = "", .num_ranks = 2, .parallel = {.expert_model_parallel_size = 2}, .moe = by_softmax()};
+  layout.moe.expert_rank_capacity_factor = 1;
+  const LayoutRun run = run_layout(layout, 3), again = run_layout(layout, 3);
+  for (const double dropped : run.dropped_choices) EXPECT_GT(dropped, 0);
+  EXPECT_EQ(again.losses, run.losses);
+  EXPECT_EQ(again.dropped_choices, run.dropped_choices);
+  layout.recompute = "full";
+  EXPECT_EQ(run_layout(layout, 3).dropped_choices, run.dropped_choices);
+  layout.moe.expert_rank_capacity_factor = 2;
+  EXPECT_EQ(run_layout(layout, 3).dropped_choices, std::vector<double>(3));
+
+  // One layer, since what it drops is another half where ranks share each expert.
+  layout.moe = testing::softmax_experts(16, "([0]*7+[1])");
+  layout.moe.expert_rank_capacity_factor = 1;
+  LayoutCase parts = layout;
+  parts.num_ranks = 4;
+  parts.parallel = {.tensor_model_parallel_size = 2,
+                    .expert_model_parallel_size = 2,
+                    .expert_tensor_parallel_size = 2,
+                    .sequence_parallel = true};
+  const double of_parts = run_layout(parts, 1).dropped_choices[0];
+  EXPECT_GT(of_parts, 0);
+  EXPECT_EQ(of_parts, run_layout(layout, 1).dropped_choices[0]);
+}
+
 // Data-parallel ranks count their microbatches together, as one rank counts a microbatch of both.
 TEST(MoeLayouts, GlobalAuxLossCountsTheRanksOfDataParallelism) {
   const LayoutCase one{.name = "", .moe = by_whole_step(), .micro_batch = 2};

@@ -83,6 +83,9 @@ TEST(CudaGraphOption, NamesWhichExpertsItTakes) {
   config.model.moe.expert_capacity_factor = 1;
   config.model.moe.pad_expert_input_to_capacity = true;
   EXPECT_NO_THROW(check_layout(config, 1));
+  config.model.moe.pad_expert_input_to_capacity = false;
+  config.model.moe.expert_rank_capacity_factor = 1;
+  EXPECT_NO_THROW(check_layout(config, 1));
 }
 
 TEST(OffloadOption, NamesWhatItNeeds) {

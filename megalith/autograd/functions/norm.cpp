@@ -117,8 +117,8 @@ NormResult sum_add_norm(Tape& tape, const Var& term, const Var& residual, const 
   const NormArgs args = make_args(residual.data, residual.data, weights, exec);
   const Tensor whole = exec.empty(term.data.shape(), term.data.dtype());
   const Tensor own[] = {term.data, whole};
-  const PeerAccess::Opened opened = peers.access->open(own);
-  peer_norm({.norm = args, .rank = peers.rank, .terms = opened.places[0], .wholes = opened.places[1]}, exec);
+  const PeerAccess::Places places = peers.access->open(own);
+  peer_norm({.norm = args, .rank = peers.rank, .terms = places[0], .wholes = places[1]}, exec);
   peers.access->close();
   NormResult result = recorded(tape, weights, args, term.id, residual.id);
   result.whole = whole;

@@ -12,7 +12,7 @@ void check_readable(std::span<const Tensor> own) {
 template <class Work>
 void with_peers(const PeerRoutes& routes, std::initializer_list<Tensor> own, Work work) {
   check_readable({own.begin(), own.size()});
-  work(routes.access->open({own.begin(), own.size()}).places);
+  work(routes.access->open({own.begin(), own.size()}));
   routes.access->close();
 }
 
@@ -84,12 +84,12 @@ PulledRows pull_rows(Tape& tape, const Var& x, const Var& probs, const PullArgs&
   std::vector<Tensor> own = {x.data, probs.data};
   own.insert(own.end(), args.lists.begin(), args.lists.end());
   check_readable(own);
-  const PeerAccess::Opened opened = args.access->open(own);
-  PeerRoutes routes = args.find(PullArgs::Lists(opened.places).subspan(2));
+  const PeerAccess::Places places = args.access->open(own);
+  PeerRoutes routes = args.find(PullArgs::Lists(places).subspan(2));
   const Tensor rows = exec.empty({routes.copies.rows.num_to(), x.data.dim(1)}, x.data.dtype());
   const Tensor column = exec.empty({rows.dim(0), 1}, probs.data.dtype());
-  spread_peer_rows({.sources = opened.places[0], .copies = routes.copies, .out = rows}, exec);
-  read_peer_elements({.sources = opened.places[1], .map = routes.choices, .out = column}, exec);
+  spread_peer_rows({.sources = places[0], .copies = routes.copies, .out = rows}, exec);
+  read_peer_elements({.sources = places[1], .map = routes.choices, .out = column}, exec);
   args.access->close();
   if (!tape.is_recording()) return {{rows}, {column}, std::move(routes)};
   PullRowsNode& node = tape.record<PullRowsNode>(x.id, probs.id, probs.data.shape(), routes);
