@@ -14,6 +14,14 @@ bool recomputes(const TrainConfig& train, const char* module) {
              train.recompute_modules.end();
 }
 
+// For which the experts of a rank have room: those of an even load, or moe_expert_rank_capacity_factor times
+// as many, but not more than can come.
+double rows_of_token(const MoeConfig& moe, int64_t ep) {
+  const auto topk = static_cast<double>(moe.router_topk);
+  const auto most = static_cast<double>(ep * std::min(moe.router_topk, moe.num_experts / ep));
+  return std::min(std::max(topk, topk * moe.expert_rank_capacity_factor), std::max(most, topk));
+}
+
 }  // namespace
 
 int64_t layer_bytes(const RunConfig& config, const MeshShape& shape, bool is_moe) {
@@ -23,10 +31,12 @@ int64_t layer_bytes(const RunConfig& config, const MeshShape& shape, bool is_moe
   const int64_t q = model.head_dim() * model.num_attention_heads,
                 kv = model.head_dim() * model.query_groups();
   const int64_t gate = is_gated(model.activation()) ? 2 : 1;
-  const int64_t copies = is_moe ? model.moe.router_topk : 0;
-  const int64_t width = is_moe ? copies * model.expert_ffn_size() + model.moe.shared_expert_intermediate_size
+  const double copies = is_moe ? rows_of_token(model.moe, shape.ep) : 0;
+  const int64_t width = is_moe ? static_cast<int64_t>(copies * static_cast<double>(model.expert_ffn_size())) +
+                                     model.moe.shared_expert_intermediate_size
                                : model.ffn_size();
-  int64_t elements = 2 * h / rows + (2 * q + 2 * kv) / tp + gate * width / tp + copies * 2 * h / rows;
+  int64_t elements = 2 * h / rows + (2 * q + 2 * kv) / tp + gate * width / tp +
+                     static_cast<int64_t>(copies * 2 * static_cast<double>(h)) / rows;
   if (!recomputes(config.train, "layernorm")) elements += 2 * h / rows;
   if (!recomputes(config.train, "mlp_act")) elements += width / tp;
   const int64_t statistics =

@@ -70,6 +70,9 @@ std::string why_incomparable(const GptConfig& model, const ParallelConfig& paral
     return "moe_router_load_balancing_type global_aux_loss counts the microbatches of all data-parallel "
            "ranks "
            "at a time, one rank those before it";
+  if (model.moe.has_experts() && model.moe.expert_rank_capacity_factor > 0 &&
+      parallel.expert_model_parallel_size > 1)
+    return "moe_expert_rank_capacity_factor may drop choices at ranks of experts, as one rank never does";
   const bool shares_tokens = parallel.sequence_parallel || parallel.context_parallel_size > 1;
   if (!model.moe.has_experts() || model.moe.expert_capacity_factor == 0 || !shares_tokens) return "";
   return "moe_expert_capacity_factor counts the tokens of a rank, and this layout shares those of a "

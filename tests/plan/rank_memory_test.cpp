@@ -65,6 +65,25 @@ TEST(RankMemory, IsCloseToWhatARunTakes) {
   }
 }
 
+// Rows to and from the experts, what they expand to and what the second product reads, in bf16: for as many
+// rows as there is room for, which is never more than can come.
+TEST(RankMemory, CountsTheRoomForRowsOfExperts) {
+  RunConfig config = small_run(true);
+  config.model.bf16 = true;
+  config.model.moe.num_experts = 8;
+  config.model.moe.router_topk = 2;
+  config.model.moe.ffn_hidden_size = 64;
+  const auto bytes = [&](int ep, double factor) {
+    config.model.moe.expert_rank_capacity_factor = factor;
+    return layer_bytes(config, {.ep = ep}, true);
+  };
+  const int64_t of_row = 2 * (2 * 128 + 3 * 64);
+  EXPECT_EQ(bytes(4, 1.5), bytes(4, 0) + of_row);     // 3 rows of a token, not 2
+  EXPECT_EQ(bytes(2, 10), bytes(2, 0) + 2 * of_row);  // all of both ranks
+  EXPECT_EQ(bytes(8, 10), bytes(8, 0) + 6 * of_row);  // of one expert
+  EXPECT_EQ(bytes(1, 1.5), bytes(1, 0));
+}
+
 TEST(RankParameters, StagesHoldTheModelOnce) {
   for (const bool is_llama : {true, false}) {
     RunConfig config = small_run(is_llama);
