@@ -154,6 +154,7 @@ TEST(CudaPeerMaps, StandInTheOrderThatIsStated) {
                         {"many experts", 4, 61, 8, 256, false, 0, 0, 0},
                         {"dropped", 4, 33, 3, 8, true, 0, 0, 0},
                         {"padded", 2, 20, 2, 8, true, 24, 0, 0},
+                        {"padded, room for all", 2, 20, 2, 8, true, 24, 192, 40},
                         {"one token", 3, 1, 1, 3, false, 0, 0, 0},
                         {"room for all", 2, 57, 3, 8, false, 0, 400, 114},
                         {"room for most rows", 2, 57, 3, 8, false, 0, 150, 114},

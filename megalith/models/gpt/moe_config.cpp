@@ -44,11 +44,11 @@ void declare_fields(MoeConfig& c, FieldList& f) {
         {.help = "tokens an expert takes of a rank, against an even load; 0: all", .min = 0});
   f.add("moe_pad_expert_input_to_capacity", c.pad_expert_input_to_capacity,
         {.help = "every expert gets rows up to its capacity"});
-  f.add(
-      "moe_expert_rank_capacity_factor", c.expert_rank_capacity_factor,
-      {.help = "rows that the experts of a rank have room for, against an even load: sizes are fixed and no "
-               "host waits for its GPU; what finds no room is dropped and counted; 0: all fit",
-       .min = 0});
+  f.add("moe_expert_rank_capacity_factor", c.expert_rank_capacity_factor,
+        {.help =
+             "rows that the experts of a rank have room for, against an even load: sizes are fixed, and no "
+             "host waits where GPUs reach each other; what finds no room is dropped and counted; 0: all fit",
+         .min = 0});
   f.add("moe_token_drop_policy", c.token_drop_policy,
         {.help = "who stays where an expert is full: the largest weights, or the first tokens",
          .allowed = {"probs", "position"}});

@@ -134,7 +134,11 @@ void TokenDispatcher::pull(Tape& tape, const Var& x, const Choice& choice, Dispa
   const ExpertOrder order = sorted(choice, choice.experts.numel(), exec);
   const RankCopies copies = copies_for_ranks(
       {.experts = choice.experts, .experts_of_rank = shard_.count, .num_ranks = ep().size()}, exec);
-  const Room room = room_for(choice);
+  Room room = room_for(choice);
+  if (choice.rows_per_expert > 0) {  // so many come, whatever was chosen
+    const int64_t rows = choice.rows_per_expert * shard_.count * ep().size();
+    room = {.rows = rows, .copies = std::min(choice.experts.dim(0) * ep().size(), rows)};
+  }
   const auto find = [&](PullArgs::Lists lists) {
     PeerMaps maps = maps_from_peers({.offsets = lists[0],
                                      .choices = lists[1],
