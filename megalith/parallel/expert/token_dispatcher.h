@@ -47,8 +47,8 @@ struct DispatchedTokens {
 /// bits of the exchange; nothing is packed. Making a dispatcher is a collective.
 ///
 /// On a GPU the host waits once for a dispatch, for the numbers of rows that set the sizes of tensors, and
-/// twice where rows are exchanged. With rank_capacity_factor or rows_per_expert it does not wait, but once for
-/// an exchange; nor on one rank without dropped choices. The backward never waits.
+/// twice where rows are exchanged. With rank_capacity_factor or rows_per_expert it does not wait, but once
+/// for an exchange; nor on one rank without dropped choices. The backward never waits.
 class TokenDispatcher {
  public:
   TokenDispatcher(DispatcherKind kind, int64_t num_experts, const Mesh& mesh)
