@@ -217,7 +217,7 @@ class Estimator {
         bytes * (dense / shards + experts / expert_shards) / (cluster_.memory_gb_per_s * 1e9);
   }
 
-  // The last unit's share cannot hide behind another one.
+  // What is summed last cannot hide behind the backward of another unit: a unit's share, or a bucket's.
   void add_group(const char* name, const std::vector<Axis>& axes, double elements, double unit_share,
                  LayoutEstimate& result) {
     const Link link = group_link(layout_, axes, cluster_);
@@ -226,18 +226,20 @@ class Estimator {
     const DataTraffic traffic = data_traffic(config_, elements, microbatches, link);
     const std::string& strategy = config_.parallel.data_parallel_sharding_strategy;
     const double runs = strategy == "no_shard" || strategy == "optim" ? 1 : microbatches;
-    const auto exposed = [&](double seconds, double window, bool overlaps) {
-      return overlaps ? std::max(seconds - window, std::min(seconds, seconds / runs * unit_share)) : seconds;
+    const auto exposed = [&](double seconds, double window, double last_share, bool overlaps) {
+      return overlaps ? std::max(seconds - window, std::min(seconds, seconds / runs * last_share)) : seconds;
     };
+    const double bucket_share = static_cast<double>(config_.parallel.ddp_bucket_size) / elements;
     const double forward_seconds = microbatch_seconds_ - backward_seconds_;
-    result.traffic.push_back({.axis = name,
-                              .link = link,
-                              .bytes = traffic.bytes,
-                              .seconds = traffic.gradient_seconds + traffic.weight_seconds,
-                              .exposed = exposed(traffic.gradient_seconds, runs * backward_seconds_,
-                                                 config_.parallel.overlap_grad_reduce) +
-                                         exposed(traffic.weight_seconds, runs * forward_seconds,
-                                                 config_.parallel.overlap_param_gather)});
+    result.traffic.push_back(
+        {.axis = name,
+         .link = link,
+         .bytes = traffic.bytes,
+         .seconds = traffic.gradient_seconds + traffic.weight_seconds,
+         .exposed = exposed(traffic.gradient_seconds, runs * backward_seconds_,
+                            std::max(unit_share, bucket_share), config_.parallel.overlap_grad_reduce) +
+                    exposed(traffic.weight_seconds, runs * forward_seconds, unit_share,
+                            config_.parallel.overlap_param_gather)});
   }
 
   void weigh(LayoutEstimate& result) const {

@@ -255,6 +255,46 @@ TEST(LayoutEstimate, IsWithin15PercentOfLayoutsThatWereRun) {
   expect_close("7 B, PP4 ZB-V", config, 2631.6, 48.6);
   config.parallel.pipeline_schedule = "zb-h1";
   expect_close("7 B, PP4 ZB-H1", config, 2712.0, 46.2);
+
+  config.parallel = {};
+  config.parallel.data_parallel_sharding_strategy = "optim_grads_params";
+  config.train.recompute_granularity = "selective";
+  config.train.recompute_modules = {"mlp_act"};
+  config.train.micro_batch_size = 4;
+  config.train.global_batch_size = 16;
+  expect_close("7 B, ZeRO-3, mlp_act", config, 1197.8, 85.2);
+  config.model.num_query_groups = 8;
+  config.model.ffn_hidden_size = 14336;
+  config.model.vocab_size = 128256;
+  config.model.max_position_embeddings = config.data.seq_length = 8192;
+  config.train.micro_batch_size = 2;
+  config.train.global_batch_size = 8;
+  expect_close("8 B at 8,192, ZeRO-3", config, 1475.7, 93.3);
+  config.model.max_position_embeddings = config.data.seq_length = 65536;
+  config.train.micro_batch_size = config.train.global_batch_size = 1;
+  config.parallel.context_parallel_size = 4;
+  expect_close("8 B at 65,536, ring", config, 3328.9, 93.1);
+  config.parallel.cp_comm_type = "a2a";
+  expect_close("8 B at 65,536, all-to-all", config, 3220.4, 97.3);
+}
+
+// The last bucket is summed when the backward is over.
+TEST(LayoutEstimate, TheLastBucketIsNotHidden) {
+  RunConfig config = llama_1b();
+  config.train.global_batch_size = 32;
+  const auto dp_traffic = [&](int64_t bucket) {
+    config.parallel.ddp_bucket_size = bucket;
+    for (const AxisTraffic& traffic : estimate_layout(config, 4, find_cluster("h200x8")).traffic)
+      if (traffic.axis == "dp") return traffic;
+    return AxisTraffic{};
+  };
+  const AxisTraffic by_unit = dp_traffic(0);
+  EXPECT_GT(by_unit.exposed, 0);
+  EXPECT_EQ(dp_traffic(1).exposed, by_unit.exposed);
+  constexpr int64_t kBucket = 400'000'000;
+  constexpr double kElements = 2 * 32000 * 2048.0 + 16 * (6144 + 3 * 8192 + 2) * 2048.0 + 2048;
+  EXPECT_NEAR(dp_traffic(kBucket).exposed / by_unit.seconds, kBucket / kElements, 1e-3);
+  EXPECT_EQ(dp_traffic(int64_t{1} << 40).exposed, by_unit.seconds);
 }
 
 TEST(LayoutEstimate, PipelinesHaveABubbleAndLayersToShare) {
