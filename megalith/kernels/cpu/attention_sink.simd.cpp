@@ -19,7 +19,7 @@ double sink_of(const AttentionSinkProblem& p, int64_t head) {
 }
 
 template <class T>
-void join_rows(const AttentionSinkProblem& p, const AttentionSinkWork& work) {
+void join_rows(const AttentionSinkProblem& p, [[maybe_unused]] const AttentionSinkWork& work) {
   using Acc = accumulate_t<T>;
 #pragma omp parallel for num_threads(work.num_threads) schedule(static)
   for (int64_t row = 0; row < p.batch * p.seq; ++row) {
