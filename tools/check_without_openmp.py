@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 # A header that was compiled ahead with OpenMP does not fit, and is read as it is.
-INSTEAD = {"-fopenmp": ["-fopenmp-simd", "-Wno-unknown-pragmas", "-Wno-invalid-pch"], "-c": ["-fsyntax-only"]}
+INSTEAD = {"-fopenmp": ["-fopenmp-simd", "-Wno-unknown-pragmas"], "-Winvalid-pch": [], "-c": ["-fsyntax-only"]}
 
 
 def has_loops(source: str) -> bool:
