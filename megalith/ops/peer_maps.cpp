@@ -14,6 +14,7 @@ namespace megalith {
 namespace {
 
 constexpr const char* kOp = "maps_from_peers";
+static_assert(cuda::kUnusedRow == RowMap::kUnused);
 
 int64_t with_room(int64_t rows) {
   const auto step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(rows) / 16));

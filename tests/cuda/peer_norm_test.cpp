@@ -5,7 +5,7 @@
 
 #include "megalith/ops/elementwise.h"
 
-#include "tests/ops/conformance.h"
+#include "tests/cuda/gpu_values.h"
 
 namespace megalith {
 namespace {
@@ -17,21 +17,6 @@ struct Case {
   DType dtype;
   int64_t num_ranks, rows, cols;
 };
-
-Tensor random_on(Exec& exec, const Shape& shape, DType dtype, uint64_t seed) {
-  Exec cpu({.num_threads = 1});
-  const Tensor values = random_tensor(cpu, shape, dtype, seed, Layout::kContiguous);
-  const Tensor x = exec.empty(shape, dtype);
-  exec.upload({values.raw(), static_cast<size_t>(values.nbytes())}, x);
-  return x;
-}
-
-void expect_same_bits(const Tensor& actual, const Tensor& expected, const char* what) {
-  std::vector<std::byte> staging, expected_staging;
-  const auto bytes = bytes_on_host(actual, staging), wanted = bytes_on_host(expected, expected_staging);
-  ASSERT_EQ(bytes.size(), wanted.size()) << what;
-  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), wanted.begin())) << what;
-}
 
 void compare(const Case& c, Exec& exec) {
   SCOPED_TRACE(fmt::format("{} {} ranks {}x{}", name_of(c.dtype), c.num_ranks, c.rows, c.cols));

@@ -6,7 +6,7 @@
 
 #include "megalith/ops/elementwise.h"
 
-#include "tests/ops/conformance.h"
+#include "tests/cuda/gpu_values.h"
 
 namespace megalith {
 namespace {
@@ -23,23 +23,8 @@ constexpr Case kCases[] = {{DType::kBF16, 256, 3},  {DType::kBF16, 8200, 4}, {DT
                            {DType::kF32, 2052, 40}, {DType::kF64, 8, 1},     {DType::kBF16, 4, 2}};
 constexpr int64_t kRanks = 3, kTokens = 131, kOwn = 1;
 
-Tensor random_on(Exec& exec, const Shape& shape, DType dtype, uint64_t seed) {
-  Exec cpu({.num_threads = 1});
-  const Tensor values = random_tensor(cpu, shape, dtype, seed, Layout::kContiguous);
-  const Tensor x = exec.empty(shape, dtype);
-  exec.upload({values.raw(), static_cast<size_t>(values.nbytes())}, x);
-  return x;
-}
-
 Tensor numbers_on(Exec& exec, const std::vector<int32_t>& numbers, const Shape& shape) {
   return exec.from_host(std::span<const int32_t>(numbers), shape);
-}
-
-void expect_same_bits(const Tensor& actual, const Tensor& expected, const char* what) {
-  std::vector<std::byte> staging, expected_staging;
-  const auto bytes = bytes_on_host(actual, staging), wanted = bytes_on_host(expected, expected_staging);
-  ASSERT_EQ(bytes.size(), wanted.size()) << what;
-  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), wanted.begin())) << what;
 }
 
 // Two thirds of every rank's tokens come to this one, most as several rows, some as none; rows of no copy and

@@ -1,6 +1,7 @@
 #pragma once
 // defines: kPieceBytes, WeightRows, WeightStream
 
+#include "megalith/kernels/cuda/device/bulk_copy.cuh"
 #include "megalith/kernels/cuda/device/shared_barrier.cuh"
 
 namespace megalith::cuda {
@@ -68,11 +69,8 @@ class WeightStream {
       const int64_t row = unit_ + int64_t{half_} * weight_.rows;
       const uint32_t barrier = barriers_ + 8 * place;
       arrive_expecting(barrier, bytes);
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-              shared_address(places_ + place * kPieceBytes)),
-          "l"(weight_.data + row * weight_.row_bytes + done_), "r"(bytes), "r"(barrier)
-          : "memory");
+      load_bulk(shared_address(places_ + place * kPieceBytes), weight_.data + row * weight_.row_bytes + done_,
+                bytes, barrier);
     }
     step_on();
   }
