@@ -24,6 +24,7 @@ struct BenchStepOptions {
   std::string model = "tiny";
   int64_t steps = 0;
   std::string tune;
+  std::string tune_effort = "quick";
   int64_t cpu_offloading_num_layers = 0;
   std::string recompute_granularity = "none";
   std::vector<std::string> recompute_modules = TrainConfig().recompute_modules;
@@ -57,6 +58,10 @@ void declare_fields(BenchStepOptions& c, FieldList& f) {
         {.help = "on a GPU: try other algorithms for the matrix products, write the better ones here "
                  "(MEGALITH_GEMM_TABLE names such a file), and run again",
          .value_name = "FILE"});
+  f.add("tune_effort", c.tune_effort,
+        {.help = "of --tune; quick: what cuBLASLt proposes, 5 s a product; wide: these algorithms in all "
+                 "their settings too, up to 45 s a product",
+         .allowed = {"quick", "wide"}});
 }
 
 struct Case {
@@ -268,7 +273,8 @@ void run_bench_step(CommandLine& line) {
     if (!exec.device().is_cuda()) return;
     log_debug("matrix products:\n{}", cuda::describe_gemm_plans(exec));
     if (step_options.tune.empty()) return;
-    write_text_file(step_options.tune, cuda::tune_gemm_plans({}, exec));
+    write_text_file(step_options.tune,
+                    cuda::tune_gemm_plans({.tries_all_settings = step_options.tune_effort == "wide"}, exec));
     report(c, time_steps(c, step, std::ref(batches), exec), model, ceilings, exec);
   }
 }

@@ -69,7 +69,9 @@ TEST(CudaGemmTable, WrongTextIsRefusedByLine) {
     EXPECT_GT(GemmTable::parse(text, "built-in").size(), 0u);
 }
 
-TEST(CudaGemmTable, TuningKeepsTheProduct) {
+class CudaGemmTuning : public ::testing::TestWithParam<bool> {};
+
+TEST_P(CudaGemmTuning, KeepsTheProduct) {
   Twins t;
   const auto a = t.random({256, 512}, DType::kBF16, 1), b = t.random({384, 512}, DType::kBF16, 2);
   const auto c = t.poisoned({256, 384}, DType::kF32);
@@ -78,7 +80,8 @@ TEST(CudaGemmTable, TuningKeepsTheProduct) {
   };
   gemm({.a = a.cpu, .b = b.cpu, .c = c.cpu, .transpose_b = Transpose::kYes}, t.cpu());
   product();
-  const std::string text = cuda::tune_gemm_plans({.min_operations = 1, .min_gain = -1}, t.gpu());
+  const std::string text =
+      cuda::tune_gemm_plans({.min_operations = 1, .tries_all_settings = GetParam(), .min_gain = -1}, t.gpu());
   const GemmTable table = GemmTable::parse(text, "tuned");
   EXPECT_EQ(table.size(), 1u);
   EXPECT_EQ(table.device_name(), t.gpu().cuda().limits().name);
@@ -86,6 +89,8 @@ TEST(CudaGemmTable, TuningKeepsTheProduct) {
   product();
   Twins::expect_close(c, 512, 1, "after tuning");
 }
+INSTANTIATE_TEST_SUITE_P(Efforts, CudaGemmTuning, ::testing::Bool(),
+                         [](const auto& param) { return param.param ? "Wide" : "Quick"; });
 
 }  // namespace
 }  // namespace megalith

@@ -23,13 +23,15 @@ std::string describe_gemm_plans(Exec& exec);
 struct GemmTuning {
   int64_t min_operations = int64_t{1} << 36;  ///< smaller products keep their algorithm
   int num_candidates = 40;                    ///< of each product, in cuBLASLt's order
+  bool tries_all_settings = false;            ///< of these algorithms: thousands, up to 45 s a product
   double min_gain = 0.005;                    ///< a winner must be faster by this share
 };
-/// Times candidates for every aligned product seen so far, on random operands of its sizes, gives each plan
-/// of `exec` its fastest, and returns the table of those that are not cuBLASLt's first choice, for a file
-/// that MEGALITH_GEMM_TABLE names. A GPU at its power limit runs at the clock that the limit allows, so what
-/// is quick for a moment need not be quick in a training step: the few quickest are run for 0.4 s each,
-/// twice.
+/// Times candidates for every aligned product seen so far, on random operands of its sizes, and gives each
+/// plan of `exec` the fastest where that is better than the present one. Returns the table of the plans that
+/// are better than cuBLASLt's first choice, for a file that MEGALITH_GEMM_TABLE names. A GPU at its power
+/// limit runs at the clock that the limit allows, so what is quick for a moment need not be quick in a
+/// training step: the few quickest are run for 0.4 s each, twice; with all settings the quickest two dozen
+/// for 0.06 s before. Prints progress.
 std::string tune_gemm_plans(const GemmTuning& tuning, Exec& exec);
 
 }  // namespace megalith::cuda

@@ -1,6 +1,9 @@
 #include "megalith/kernels/cuda/vendor/gemm_plan.h"
 
 #include <cstring>
+#include <set>
+
+#include "megalith/kernels/cuda/vendor/gemm_settings.h"
 
 namespace megalith::cuda {
 namespace {
@@ -42,6 +45,12 @@ T get(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_
   T value{};
   cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof value, nullptr);
   return value;
+}
+
+GemmAlgorithm words_of(const cublasLtMatmulAlgo_t& algo) {
+  GemmAlgorithm algorithm;
+  std::memcpy(algorithm.words.data(), algo.data, sizeof algorithm.words);
+  return algorithm;
 }
 
 }  // namespace
@@ -115,30 +124,48 @@ std::vector<cublasLtMatmulHeuristicResult_t> GemmPlan::ask(int count, cublasLtHa
 std::vector<GemmAlgorithm> GemmPlan::candidates(int count, cublasLtHandle_t handle) const {
   std::vector<GemmAlgorithm> algorithms;
   for (const cublasLtMatmulHeuristicResult_t& result : ask(count, handle)) {
-    if (result.state != CUBLAS_STATUS_SUCCESS) continue;
-    GemmAlgorithm& algorithm = algorithms.emplace_back();
-    std::memcpy(algorithm.words.data(), result.algo.data, sizeof algorithm.words);
+    if (result.state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(words_of(result.algo));
   }
   return algorithms;
 }
 
-bool GemmPlan::use(const GemmAlgorithm& algorithm, cublasLtHandle_t handle) {
+std::vector<GemmPlan::Setting> GemmPlan::all_settings(int count, double max_waves,
+                                                      cublasLtHandle_t handle) const {
+  std::vector<Setting> settings;
+  std::set<int> seen;
+  for (const cublasLtMatmulHeuristicResult_t& result : ask(count, handle)) {
+    const int id = get<int>(result.algo, CUBLASLT_ALGO_CONFIG_ID);
+    if (!seen.insert(id).second) continue;
+    every_setting(result.algo, [&](const cublasLtMatmulAlgo_t& algo) {
+      const auto checked = check(algo, handle);
+      if (!checked || checked->wavesCount > max_waves) return;
+      settings.push_back({words_of(algo), {id, get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_TILE_ID)}});
+    });
+  }
+  return settings;
+}
+
+std::optional<cublasLtMatmulHeuristicResult_t> GemmPlan::check(const cublasLtMatmulAlgo_t& algo,
+                                                               cublasLtHandle_t handle) const {
   cublasLtMatmulHeuristicResult_t result{};
-  std::memcpy(result.algo.data, algorithm.words.data(), sizeof algorithm.words);
-  const cublasLtMatmulAlgo_t algo = result.algo;
   if (cublasLtMatmulAlgoCheck(handle, operation_, b_, a_, c_, c_, &algo, &result) != CUBLAS_STATUS_SUCCESS ||
       result.workspaceSize > static_cast<size_t>(kGemmWorkspaceBytes)) {
-    return false;
+    return std::nullopt;
   }
-  result.algo = algo;  // the check may leave it out
-  choice_ = result;
-  return true;
+  result.algo = algo;  // the check leaves it out
+  return result;
+}
+
+bool GemmPlan::use(const GemmAlgorithm& algorithm, cublasLtHandle_t handle) {
+  cublasLtMatmulAlgo_t algo;
+  std::memcpy(algo.data, algorithm.words.data(), sizeof algorithm.words);
+  const auto checked = check(algo, handle);
+  if (checked) choice_ = *checked;
+  return checked.has_value();
 }
 
 GemmAlgorithm GemmPlan::algorithm() const {
-  GemmAlgorithm algorithm;
-  std::memcpy(algorithm.words.data(), choice_.algo.data, sizeof algorithm.words);
-  return algorithm;
+  return words_of(choice_.algo);
 }
 
 std::string GemmPlan::describe() const {

@@ -14,6 +14,7 @@ namespace megalith::cuda {
 /// cuBLASLt's algorithm in its own form: valid for the version of the library that gave it.
 struct GemmAlgorithm {
   std::array<uint64_t, 8> words{};
+  bool operator==(const GemmAlgorithm&) const = default;
 };
 
 /// Algorithms that were measured to be the fastest for their products, for one kind of GPU and one version of
