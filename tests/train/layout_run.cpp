@@ -122,6 +122,12 @@ std::vector<LayoutCase> layout_cases() {
        .pipeline_model_parallel_size = 2,
        .context_parallel_size = 2,
        .sequence_parallel = true});
+  add("Tp2Cp2Pp2Dp2", 16,
+      {.tensor_model_parallel_size = 2,
+       .pipeline_model_parallel_size = 2,
+       .context_parallel_size = 2,
+       .sequence_parallel = true,
+       .data_parallel_sharding_strategy = "optim"});
   add("Pp2Uneven", 2, {.pipeline_model_parallel_size = 2, .pipeline_model_parallel_layout = "Et*3|t*5L"});
   add("Tp2Pp2Dp2", 8,
       {.tensor_model_parallel_size = 2,

@@ -96,6 +96,15 @@ std::vector<LayoutCase> moe_cases() {
        .sequence_parallel = true,
        .pipeline_schedule = "interleaved"},
       by_sigmoid());
+  add("Ep4Etp1Tp2SpCp2Pp2", 16,
+      {.tensor_model_parallel_size = 2,
+       .pipeline_model_parallel_size = 2,
+       .context_parallel_size = 2,
+       .expert_model_parallel_size = 4,
+       .expert_tensor_parallel_size = 1,
+       .sequence_parallel = true,
+       .data_parallel_sharding_strategy = "optim"},
+      by_sigmoid());
   add("Ep2Edp4HybridZero3", 8,
       {.expert_model_parallel_size = 2,
        .data_parallel_sharding_strategy = "optim_grads_params",
