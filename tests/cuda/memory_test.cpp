@@ -8,6 +8,8 @@
 #include "megalith/core/exec.h"
 #include "megalith/ops/elementwise.h"
 
+#include "tests/base/scoped_variable.h"
+
 namespace megalith {
 namespace {
 
@@ -25,7 +27,12 @@ void expect_filled(const Tensor& tensor, float value) {
     EXPECT_EQ(to_vector<float>(tensor.slice(0, at, at + 1024)), std::vector<float>(1024, value));
 }
 
-TEST(CudaMemory, FreedNeighboursServeALargerTensor) {
+// Also where the other tests run on blocks of fixed sizes.
+class CudaMemory : public testing::Test {
+  ScopedVariable segments_{"MEGALITH_EXPANDABLE_SEGMENTS", "1"};
+};
+
+TEST_F(CudaMemory, FreedNeighboursServeALargerTensor) {
   Exec exec({.device = kGpu});
   Tensor a = filled(100 * kMiB, 1, exec), b = filled(60 * kMiB, 2, exec);
   const Tensor c = filled(100 * kMiB, 3, exec);
@@ -40,7 +47,7 @@ TEST(CudaMemory, FreedNeighboursServeALargerTensor) {
   expect_filled(d, 4);
 }
 
-TEST(CudaMemory, FreePagesMoveWhereABlockNeedsThem) {
+TEST_F(CudaMemory, FreePagesMoveWhereABlockNeedsThem) {
   Exec exec({.device = kGpu});
   const int64_t eighth = cuda_memory(0).free_bytes / 8 / (64 * kMiB) * (64 * kMiB);
   std::vector<Tensor> parts;
@@ -58,7 +65,7 @@ TEST(CudaMemory, FreePagesMoveWhereABlockNeedsThem) {
   expect_filled(large, 9);
 }
 
-TEST(CudaMemory, SizesThatVaryHoldLittleMoreThanThePeak) {
+TEST_F(CudaMemory, SizesThatVaryHoldLittleMoreThanThePeak) {
   Exec exec({.device = kGpu});
   std::mt19937 random(7);
   for (int step = 0; step < 20; ++step) {
@@ -73,6 +80,27 @@ TEST(CudaMemory, SizesThatVaryHoldLittleMoreThanThePeak) {
   }
   EXPECT_LT(static_cast<double>(exec.pool().held_bytes()),
             1.1 * static_cast<double>(exec.ledger().peak_bytes()));
+}
+
+TEST_F(CudaMemory, BlocksOfFixedSizesServeTheirSizeAlone) {
+  const ScopedVariable fixed("MEGALITH_EXPANDABLE_SEGMENTS", "0");
+  Exec exec({.device = kGpu});
+  const std::byte* place = filled(100 * kMiB, 1, exec).raw();
+  const Tensor smaller = filled(60 * kMiB, 2, exec);
+  EXPECT_GE(exec.pool().held_bytes(), 160 * kMiB);
+  const Tensor again = filled(100 * kMiB, 3, exec);
+  EXPECT_EQ(again.raw(), place);
+  expect_filled(smaller, 2);
+}
+
+TEST_F(CudaMemory, AnUnknownKindOfBlocksIsRefused) {
+  const ScopedVariable wrong("MEGALITH_EXPANDABLE_SEGMENTS", "yes");
+  const auto use = [] {
+    Exec exec({.device = kGpu});
+    filled(kMiB, 1, exec);
+  };
+  EXPECT_THAT(use, testing::ThrowsMessage<Error>(
+                       testing::HasSubstr("MEGALITH_EXPANDABLE_SEGMENTS=yes: unknown; allowed: 0, 1")));
 }
 
 }  // namespace

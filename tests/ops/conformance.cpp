@@ -1,37 +1,17 @@
 #include "tests/ops/conformance.h"
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <numeric>
-#include <optional>
 #include <random>
 
 #include <gtest/gtest.h>
 
+#include "tests/base/scoped_variable.h"
+
 namespace megalith::conformance {
 namespace {
-
-// An environment variable for as long as this lives.
-class ScopedVariable {
- public:
-  ScopedVariable(const char* name, const char* value) : name_(name) {
-    if (const char* old = std::getenv(name)) old_ = old;
-    ::setenv(name, value, 1);
-  }
-  ~ScopedVariable() {
-    if (old_) {
-      ::setenv(name_, old_->c_str(), 1);
-    } else {
-      ::unsetenv(name_);
-    }
-  }
-
- private:
-  const char* name_;
-  std::optional<std::string> old_;
-};
 
 template <class Visit>
 void visit_elements(const Tensor& tensor, int dim, int64_t offset, const Visit& visit) {

@@ -1,5 +1,8 @@
 #include "megalith/core/memory/pool.h"
 
+#include <cstdlib>
+#include <string_view>
+
 #include "megalith/base/error.h"
 #include "megalith/base/text.h"
 #include "megalith/core/cuda/cuda_context.h"
@@ -22,13 +25,21 @@ constexpr int64_t kLargePageBytes = int64_t{32} << 20;
 // Addresses, in multiples of the device's memory.
 constexpr int64_t kAddresses = 8;
 
+bool wants_segments() {
+  const char* value = std::getenv("MEGALITH_EXPANDABLE_SEGMENTS");
+  if (value == nullptr) return true;
+  const std::string_view text = value;
+  MG_CHECK(text == "0" || text == "1", "MEGALITH_EXPANDABLE_SEGMENTS={}: unknown; allowed: 0, 1", text);
+  return text == "1";
+}
+
 std::unique_ptr<BlockStore> make_cuda_store(int device_index, Pool::Memory memory) {
   if constexpr (kHasCuda) {
     if (memory == Pool::Memory::kPinnedHost)
       return std::make_unique<CachedBlocks>(CachedBlocks::Source{
           .map = [device_index](int64_t bytes) { return cuda_map_host(device_index, bytes); },
           .unmap = [device_index](std::byte* data, int64_t) { cuda_unmap_host(device_index, data); }});
-    if (has_cuda_pages(device_index))
+    if (has_cuda_pages(device_index) && wants_segments())
       return std::make_unique<SegmentBlocks>(make_cuda_pages(device_index, kSmallPageBytes),
                                              make_cuda_pages(device_index, kLargePageBytes),
                                              kAddresses * cuda_memory(device_index).total_bytes);

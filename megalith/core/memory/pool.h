@@ -24,8 +24,9 @@ struct Block {
 
 /// Allocator of one device that keeps what was freed, so that a training step, which asks for the same sizes
 /// every time, reaches the operating system or the GPU's driver only in its first rounds. A GPU's blocks are
-/// stretches of memory that grows (expandable_segment.h); without virtual memory management in its driver,
-/// and on a host, freed blocks serve requests of their size (cached_blocks.h). Blocks are aligned to 64 bytes
+/// stretches of memory that grows (expandable_segment.h); with MEGALITH_EXPANDABLE_SEGMENTS=0
+/// (compute-sanitizer follows allocations, not pages), without virtual memory management in its driver, and
+/// on a host, freed blocks serve requests of their size (cached_blocks.h). Blocks are aligned to 64 bytes
 /// (256 on a GPU); large ones of a host sit on huge pages where the kernel gives them. Contents are not
 /// cleared. A block of a GPU may be given back while work that uses it is still on the rank's stream: who
 /// takes it next stands behind that work on the same stream.
