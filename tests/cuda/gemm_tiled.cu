@@ -7,7 +7,7 @@ namespace megalith::cuda {
 namespace {
 
 // Timed on an H200 at its power limit.
-constexpr int kPairsDown = 8;
+constexpr int kTilesAcross = 16;
 
 struct RowsOfC {
   void* c;
@@ -24,7 +24,6 @@ class RoundedRows {
   __device__ RoundedRows(const Args& to, uint32_t turn_shared) : to_(to), turned_(turn_shared) {
     tile_.row = to.rows;
   }
-  __device__ void begin(WarpTile) {}
   __device__ void take(WarpTile tile, const float (&sums)[128]) {
     tile_ = tile;
     turned_.take<0, 1, 2, 3>(sums);
@@ -51,7 +50,6 @@ class SumRows {
   static constexpr int kGroups = 0;
 
   __device__ SumRows(const Args& to, uint32_t) : to_(to) {}
-  __device__ void begin(WarpTile) {}
   __device__ void take(WarpTile tile, const float (&sums)[128]) {
     const auto lane = static_cast<int32_t>(threadIdx.x % 32);
 #pragma unroll
@@ -100,10 +98,10 @@ void tiled_gemm(const cpu::GemmProblem& p, Exec& exec) {
                    .cols = operands.cols,
                    .accumulates = p.beta != 0};
   if (p.a.transpose)
-    return launch_product<RowsAlong::kResult, RowsAlong::kResult, SumRows>(operands, to, kPairsDown, exec);
+    return launch_product<RowsAlong::kResult, RowsAlong::kResult, SumRows>(operands, to, kTilesAcross, exec);
   if (p.b.transpose)
-    return launch_product<RowsAlong::kSum, RowsAlong::kSum, RoundedRows>(operands, to, kPairsDown, exec);
-  launch_product<RowsAlong::kSum, RowsAlong::kResult, RoundedRows>(operands, to, kPairsDown, exec);
+    return launch_product<RowsAlong::kSum, RowsAlong::kSum, RoundedRows>(operands, to, kTilesAcross, exec);
+  launch_product<RowsAlong::kSum, RowsAlong::kResult, RoundedRows>(operands, to, kTilesAcross, exec);
 }
 
 }  // namespace megalith::cuda

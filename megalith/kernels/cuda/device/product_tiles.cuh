@@ -43,7 +43,8 @@ struct ProductOperands {
 };
 
 /// Pairs of tiles that are worked on at one time lie in a compact part of C, so that what they read comes
-/// from the L2 cache: `group` pairs down, then the next column.
+/// from the L2 cache: `group` tiles across, then the next row of pairs. Every other group goes from the last
+/// row up: the rows of A that were read last are read again first.
 struct TileOrder {
   int32_t pair_rows = 0, tile_cols = 0, group = 1;
 
@@ -52,11 +53,12 @@ struct TileOrder {
     int32_t row, col;
   };
   __device__ Pair operator()(int32_t index) const {
-    const int32_t in_group = group * tile_cols;
-    const int32_t first_row = index / in_group * group;
-    const int32_t height = min(group, pair_rows - first_row);
-    const int32_t place = index % in_group;
-    return {first_row + place % height, place / height};
+    const int32_t in_group = group * pair_rows;
+    const int32_t number = index / in_group, place = index % in_group;
+    const int32_t first_col = number * group;
+    const int32_t width = min(group, tile_cols - first_col);
+    const int32_t row = place / width;
+    return {number % 2 == 0 ? row : pair_rows - 1 - row, first_col + place % width};
   }
 };
 
@@ -115,16 +117,19 @@ __device__ inline void load_stage(const ProductOperands& p, const Shared& shared
   }
 }
 
-/// One warpgroup's 64 rows of a tile: the sum over all terms. Under the first stages' products the last
-/// tile's epilogue goes on. A stage that has been read is given back to the producers of both blocks, which
-/// fill it together.
+/// One warpgroup's 64 rows of a tile: the sum over all terms. Under the first stage's products `prepare` is
+/// called, and under the next ones' the last tile's epilogue goes on. A stage that has been read is given
+/// back to the producers of both blocks, which fill it together.
 template <RowsAlong kA, RowsAlong kB, class Epilogue>
 class Multiplication {
  public:
   __device__ Multiplication(const Shared& shared, int warpgroup) : shared_(shared), warpgroup_(warpgroup) {}
 
-  __device__ void run(int32_t stages, Epilogue& last_tile, float (&sums)[128]) {
+  template <class Prepare>
+  __device__ void run(int32_t stages, Epilogue& last_tile, float (&sums)[128], const Prepare& prepare) {
     done_ = 0;
+    run_stage(sums);
+    prepare();
     for (int group = 0; group < Epilogue::kGroups; ++group) {
       run_slice<0>(stages, group, last_tile, sums);
       run_slice<1>(stages, group, last_tile, sums);
@@ -178,11 +183,9 @@ class Multiplication {
 
 /// What an epilogue is: `Epilogue::Args`, which the launch hands over, and for each warp an object of
 ///     Epilogue(const Args&, uint32_t turn_shared)   with no tile yet
-///     begin(WarpTile)          before the product of a tile
-///     take(WarpTile, sums)     behind it: keeps what it needs of the sums
+///     take(WarpTile, sums)     behind the product of a tile: keeps what it needs of the sums
 ///     slice<0>(group) .. slice<3>(group) of group 0 .. kGroups - 1   does the rest bit by bit, under the
-///     product of
-///                              the next tile
+///                              product of the next tile
 template <RowsAlong kA, RowsAlong kB, class Epilogue>
 __global__ __cluster_dims__(kClusterBlocks, 1, 1)
     __launch_bounds__(kProductThreads,
@@ -193,7 +196,8 @@ __global__ __cluster_dims__(kClusterBlocks, 1, 1)
   using namespace product;
   extern __shared__ std::byte dynamic_shared[];
   const Shared shared{(shared_address(dynamic_shared) + 1023) & ~1023u};
-  const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
+  // As one value of the warp, so that addresses that follow from it are computed once for its lanes.
+  const int warpgroup = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / kWarpgroup - 1, 0);
   const uint32_t rank = cluster_rank();
   const auto first = static_cast<int32_t>(blockIdx.x / kClusterBlocks);
   const auto step = static_cast<int32_t>(gridDim.x / kClusterBlocks);
@@ -235,13 +239,21 @@ __global__ __cluster_dims__(kClusterBlocks, 1, 1)
     const int warp = static_cast<int>(threadIdx.x) / 32 - kWarpgroup / 32;
     Epilogue epilogue(args, shared.turn(warp));
     Multiplication<kA, kB, Epilogue> multiplication(shared, warpgroup);
+    const auto place = [&](int32_t index) {
+      const TileOrder::Pair pair = order(min(index, order.size() - 1));
+      return WarpTile{row_of(pair.row) + warp * 16, pair.col * col_step};
+    };
+    WarpTile tile = place(first);
     for (int32_t index = first; index < order.size(); index += step) {
-      const TileOrder::Pair pair = order(index);
-      const WarpTile tile{row_of(pair.row) + warp * 16, pair.col * col_step};
-      epilogue.begin(tile);
+      WarpTile next;
       float sums[128];
-      multiplication.run(stages, epilogue, sums);
+      // Its divisions: the compiler would put them between two tiles, where the tensor cores wait for them.
+      multiplication.run(stages, epilogue, sums, [&] {
+        next = place(index + step);
+        asm volatile("mov.b32 %0, %0;\nmov.b32 %1, %1;" : "+r"(next.row), "+r"(next.col));
+      });
       epilogue.take(tile, sums);
+      tile = next;
     }
     for (int group = 0; group < Epilogue::kGroups; ++group) {
       epilogue.template slice<0>(group);
