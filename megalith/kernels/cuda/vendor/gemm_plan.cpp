@@ -131,12 +131,16 @@ std::vector<GemmAlgorithm> GemmPlan::candidates(int count, cublasLtHandle_t hand
 
 std::vector<GemmPlan::Setting> GemmPlan::all_settings(int count, double max_waves,
                                                       cublasLtHandle_t handle) const {
-  std::vector<Setting> settings;
-  std::set<int> seen;
+  std::map<int, cublasLtMatmulAlgo_t> algorithms;
+  std::set<uint16_t> clusters;
   for (const cublasLtMatmulHeuristicResult_t& result : ask(count, handle)) {
-    const int id = get<int>(result.algo, CUBLASLT_ALGO_CONFIG_ID);
-    if (!seen.insert(id).second) continue;
-    every_setting(result.algo, [&](const cublasLtMatmulAlgo_t& algo) {
+    algorithms.emplace(get<int>(result.algo, CUBLASLT_ALGO_CONFIG_ID), result.algo);
+    clusters.insert(get<uint16_t>(result.algo, CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID));
+  }
+  std::vector<Setting> settings;
+  for (const auto& [id, algorithm] : algorithms) {
+    every_setting(algorithm, [&](const cublasLtMatmulAlgo_t& algo) {
+      if (!clusters.contains(get<uint16_t>(algo, CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID))) return;
       const auto checked = check(algo, handle);
       if (!checked || checked->wavesCount > max_waves) return;
       settings.push_back({words_of(algo), {id, get<uint32_t>(algo, CUBLASLT_ALGO_CONFIG_TILE_ID)}});

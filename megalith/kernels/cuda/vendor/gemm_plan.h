@@ -52,8 +52,8 @@ class GemmPlan {
     GemmAlgorithm algorithm;
     GemmTile tile;
   };
-  /// All settings (gemm_settings.h) of the algorithms among the best `count` that the library takes for this
-  /// product and that need at most `max_waves` of blocks.
+  /// All settings (gemm_settings.h) of the algorithms among the best `count`, with the shapes of clusters
+  /// among these, that the library takes for this product and that need at most `max_waves` of blocks.
   std::vector<Setting> all_settings(int count, double max_waves, cublasLtHandle_t handle) const;
   /// False, and nothing changes, when the library does not take the algorithm for this product.
   bool use(const GemmAlgorithm& algorithm, cublasLtHandle_t handle);

@@ -49,10 +49,11 @@ double best_of(const std::vector<GemmTrial>& trials) {
 
 }  // namespace
 
-// A few settings of each tile tell whether the others are worth a call.
+// The first and the last setting of a tile, which differ in cluster and option, tell whether those between
+// are worth the time that their kernels take to load.
 void GemmSearch::try_all_settings(GemmPlan& plan, GemmRehearsal& rehearsal, std::vector<GemmTrial>& trials,
                                   const Report& report) {
-  constexpr size_t kProbes = 4;
+  constexpr size_t kProbes = 2;
   constexpr double kWavesOfFirst = 2, kSlowTile = 1.35, kSlow = 1.15;
   struct Tile {
     std::vector<GemmAlgorithm> settings;
@@ -84,7 +85,7 @@ void GemmSearch::try_all_settings(GemmPlan& plan, GemmRehearsal& rehearsal, std:
   for (auto& [name, tile] : tiles) {
     const size_t count = tile.settings.size(), probes = std::min(kProbes, count);
     for (size_t i = 0; i < probes; ++i) {
-      std::swap(tile.settings[i], tile.settings[(2 * i + 1) * count / (2 * probes)]);
+      std::swap(tile.settings[i], tile.settings[i * (count - 1)]);
       try_one(tile, i);
     }
     tile.num_tried = probes;
