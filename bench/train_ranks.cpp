@@ -17,7 +17,8 @@
 // tpN leaves products whole, "fused:" norms in one kernel with their communication; "paired:" before
 // epN_MICROBATCHES has tokens travel beside another microbatch; "mlp_act:" makes the activations of the MLP
 // again in the backward; "tune:" times the step, then other algorithms for its matrix products (half a minute
-// for ten), then the step again, and writes gemm_table_MODEL_LAYOUT.txt for MEGALITH_GEMM_TABLE.
+// for ten), then the step again, and writes gemm_table_MODEL_LAYOUT.txt for MEGALITH_GEMM_TABLE; "tune_wide:"
+// tries these algorithms in all their settings (three minutes for ten).
 //
 // Prints for each layout tokens/s and TFLOP/s of a GPU, the ratio to `one` where that ran, and the most that
 // a rank held.
@@ -26,6 +27,7 @@
 #include <cstdio>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -64,7 +66,7 @@ struct Layout {
   int64_t num_microbatches = 1;
   ParallelConfig parallel;
   bool shares_batch = false;  // the batch is of all ranks together
-  bool tunes = false;
+  std::optional<cuda::GemmTuning> tuning;
   bool recomputes_mlp_act = false;
   bool has_bf16_gradients = false;
   BesideTransport beside = BesideTransport::kCopyEngines;
@@ -141,7 +143,10 @@ Layout layout_of(const std::string& full_name) {
     if (has_prefix) name.erase(0, prefix.size());
     return has_prefix;
   };
-  Layout l{.tunes = take_prefix("tune:"), .recomputes_mlp_act = take_prefix("mlp_act:")};
+  Layout l;
+  if (take_prefix("tune:")) l.tuning = cuda::GemmTuning{};
+  if (take_prefix("tune_wide:")) l.tuning = cuda::GemmTuning{.tries_all_settings = true};
+  l.recomputes_mlp_act = take_prefix("mlp_act:");
   if (take_prefix("nccl:")) l.beside = BesideTransport::kNccl;
   ParallelConfig& p = l.parallel;
   p.cp_comm_overlap = !take_prefix("inline:");
@@ -272,8 +277,8 @@ Measured measure(const GptConfig& model_config, const Amount& amount, const Layo
     };
     double step_ms = time_steps(), untuned_ms = 0;
     std::string table;
-    if (layout.tunes) {
-      table = cuda::tune_gemm_plans({}, exec);
+    if (layout.tuning) {
+      table = cuda::tune_gemm_plans(*layout.tuning, exec);
       host.barrier("tuned");
       untuned_ms = std::exchange(step_ms, time_steps());
     }
@@ -311,7 +316,7 @@ void run(const std::string& model_name, const Amount& amount, const std::vector<
           rate * m.flops.true_work * 1e-12, rate * m.flops.megatron * 1e-12,
           one > 0 ? fmt::format(", {:.4f} of one", rate / one).c_str() : "",
           static_cast<double>(m.peak_bytes) / kGib, static_cast<double>(m.device_peak_bytes) / kGib);
-      if (!layout.tunes) continue;
+      if (!layout.tuning) continue;
       const std::string file = fmt::format("gemm_table_{}_{}.txt", model_name, layout.name);
       write_text_file(file, m.gemm_table);
       std::printf("  before tuning %.1f ms/step; wrote %s\n", m.untuned_ms, file.c_str());

@@ -60,7 +60,7 @@ void declare_fields(BenchStepOptions& c, FieldList& f) {
          .value_name = "FILE"});
   f.add("tune_effort", c.tune_effort,
         {.help = "of --tune; quick: what cuBLASLt proposes, 5 s a product; wide: these algorithms in all "
-                 "their settings too, up to 45 s a product",
+                 "their settings too, up to 20 s a product",
          .allowed = {"quick", "wide"}});
 }
 

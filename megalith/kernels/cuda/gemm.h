@@ -23,7 +23,7 @@ std::string describe_gemm_plans(Exec& exec);
 struct GemmTuning {
   int64_t min_operations = int64_t{1} << 36;  ///< smaller products keep their algorithm
   int num_candidates = 40;                    ///< of each product, in cuBLASLt's order
-  bool tries_all_settings = false;            ///< of these algorithms: thousands, up to 45 s a product
+  bool tries_all_settings = false;            ///< of these algorithms: thousands, up to 20 s a product
   double min_gain = 0.005;                    ///< a winner must be faster by this share
 };
 /// Times candidates for every aligned product seen so far, on random operands of its sizes, and gives each
