@@ -106,7 +106,12 @@ void print_memory(RunConfig config) {
 void plan_world(const PlanOptions& options, const RunConfig& config) {
   const Cluster cluster = find_cluster(options.cluster);
   const auto world = static_cast<int>(options.world);
-  print_layout(estimate_layout(config, world, cluster), cluster);
+  try {
+    print_layout(estimate_layout(config, world, cluster), cluster);
+  } catch (const UsageError& error) {
+    if (options.best == 0) throw;
+    std::printf("\nthe recipe's own layout does not run on %d GPUs: %s\n", world, error.what());
+  }
   if (options.best == 0) return;
   Progress progress({.title = "layouts", .unit = "meshes"});
   const SearchResult found = search_layouts(config, world, cluster, static_cast<size_t>(options.best),

@@ -39,12 +39,14 @@ void share_context(ParallelConfig& parallel, int64_t ranks) {
 
 // Every mesh that the numbers allow; what the model does not is left to estimate_layout().
 std::vector<RunConfig> meshes(const RunConfig& recipe, int world, const Cluster& cluster) {
+  constexpr int64_t kLeastTokens = 4096;  // of a sequence on each context-parallel rank
+  const int64_t most_cp = std::max<int64_t>(1, recipe.data.seq_length / kLeastTokens);
   std::vector<RunConfig> all;
   const GptConfig& model = recipe.model;
   for (const int64_t tp :
        powers_of_two_dividing(world, std::min(cluster.gpus_per_node, model.query_groups()))) {
     for (const int64_t pp : powers_of_two_dividing(world / tp, model.num_layers)) {
-      for (const int64_t cp : powers_of_two_dividing(world / tp / pp, recipe.data.seq_length / 4096)) {
+      for (const int64_t cp : powers_of_two_dividing(world / tp / pp, most_cp)) {
         const int64_t experts = std::max<int64_t>(1, model.moe.num_experts);
         for (const int64_t ep : powers_of_two_dividing(world / tp / pp, experts)) {
           for (const std::string& schedule : schedules_for(pp)) {

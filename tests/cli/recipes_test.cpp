@@ -92,6 +92,29 @@ TEST(Recipes, LayoutsOfThePresetsFit) {
   }
 }
 
+TEST(Recipes, OtherLayoutsAreNamedWhereTheRecipesOwnDoesNotRun) {
+  const std::vector<std::string> plan = {"plan",
+                                         recipe("llama-tiny"),
+                                         "--vocab-size",
+                                         "8192",
+                                         "--world",
+                                         "4",
+                                         "--micro-batch-size",
+                                         "1",
+                                         "--global-batch-size",
+                                         "2"};
+  const Outcome outcome = run(plan);
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              HasSubstr("the recipe's own layout does not run on 4 GPUs: global_batch_size 2 is"));
+  EXPECT_THAT(outcome.out, HasSubstr("the first one: --"));
+  std::vector<std::string> alone = plan;
+  alone.insert(alone.end(), {"--best", "0"});
+  const Outcome refused = run(alone);
+  EXPECT_EQ(refused.status, 2) << refused.out;
+  EXPECT_THAT(refused.err, HasSubstr("global_batch_size 2 is not a multiple"));
+}
+
 // Of all parameters and of those that a token passes, as the models' authors give them.
 TEST(Recipes, PresetsHaveThePublishedSizes) {
   for (const auto& [name, all, active] :
