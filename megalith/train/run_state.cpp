@@ -221,10 +221,12 @@ void load_run_weights(const std::filesystem::path& root, GptModel& model, AdamW&
     with_whole_weights(model.parameters(), exec, [&] { read_hf_weights(root, model, exec); });
   } else {
     const bool is_part = model.mesh().world().size() > 1;
-    CheckpointReader(root, CheckpointParts::kModel)
-        .read_model(model.parameters(), exec,
-                    is_part ? CheckpointReader::IsPart::kYes : CheckpointReader::IsPart::kNo,
-                    router_buffers(model.routers()));
+    const CheckpointReader reader(root, CheckpointParts::kModel);
+    if (const auto stored = stored_model_config(reader))
+      check_same_model(*stored, model.config(), reader.directory().string());
+    reader.read_model(model.parameters(), exec,
+                      is_part ? CheckpointReader::IsPart::kYes : CheckpointReader::IsPart::kNo,
+                      router_buffers(model.routers()));
   }
   optimizer.copy_master_from_model(exec);
 }

@@ -294,6 +294,9 @@ TEST_F(TrainCommands, CheckpointsOfAnotherShapeAreNamed) {
   const Outcome heads = train({"--load", folder, "--num-attention-heads", "2", "--train-iters", "13"});
   EXPECT_EQ(heads.status, 1) << heads.out;
   EXPECT_THAT(heads.err, HasSubstr("num_attention_heads is 4 there and 2 in this recipe"));
+  const Outcome tuned = train({"--load", folder, "--finetune", "--num-attention-heads", "2"});
+  EXPECT_EQ(tuned.status, 1) << tuned.out;
+  EXPECT_THAT(tuned.err, HasSubstr("num_attention_heads is 4 there and 2 in this recipe"));
   const Outcome sink = train({"--load", folder, "--softmax-type", "off-by-one", "--train-iters", "13"});
   EXPECT_EQ(sink.status, 1) << sink.out;
   EXPECT_THAT(sink.err, HasSubstr("softmax_type is vanilla there and off-by-one in this recipe"));
