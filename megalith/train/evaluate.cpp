@@ -32,13 +32,15 @@ double forward_loss(LanguageModel& model, const Mesh& mesh, const Schedule& stag
 
 }  // namespace
 
-double evaluate(LanguageModel& model, const Mesh& mesh, BatchLoader& loader, int64_t num_batches,
-                Exec& exec) {
+std::optional<double> evaluate(LanguageModel& model, const Mesh& mesh, BatchLoader& loader,
+                               int64_t num_batches, const std::function<bool()>& stops, Exec& exec) {
+  constexpr int64_t kBatchesBetweenQuestions = 4;
   const OwnerScope scope(exec.ledger(), "activations");
   const Schedule stages = make_schedule(schedule_options(mesh.config(), mesh.shape().pp));
   HostBatch host;
   double loss_sum = 0, num_tokens = 0;
   for (int64_t i = 0; i < num_batches && loader.next(host); ++i) {
+    if (i % kBatchesBetweenQuestions == 0 && stops()) return std::nullopt;
     const ArenaScope arena(exec.pool(), "activations", "evaluation");
     const DeviceBatch batch = make_device_batch(host, LossScaling::kSum, 1, context_share(mesh), exec);
     loss_sum += forward_loss(model, mesh, stages, batch, exec);

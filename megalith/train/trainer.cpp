@@ -153,7 +153,7 @@ TrainSummary Trainer::run(StopSignal& stop) {
                                      .log_interval = train.log_interval});
   if (train.async_save && has_place_to_save())
     saver_.prepare(run_contents(saved_parts(), save_options()), *exec_);
-  if (state_.iteration == 0) evaluate_now();
+  if (state_.iteration == 0) evaluate_now(stop);
 
   while (state_.iteration < train.train_iters && !any_rank(stop.requested())) {
     const auto begin = Clock::now();
@@ -161,7 +161,7 @@ TrainSummary Trainer::run(StopSignal& stop) {
     record(result, seconds_since(begin));
     profile(result);
     const bool is_last = state_.iteration == train.train_iters;
-    if (is_last || state_.iteration % train.eval_interval == 0) evaluate_now();
+    if (is_last || state_.iteration % train.eval_interval == 0) evaluate_now(stop);
     if (train.save_interval > 0 && state_.iteration % train.save_interval == 0) save_now();
     if (saver_.is_pending() && !any_rank(!saver_.is_written())) finish_save();
   }
@@ -275,7 +275,7 @@ void Trainer::profile(const StepResult& result) {
                             phase_table(profiled_host_, profiled_device_, num_profiled_)));
 }
 
-void Trainer::evaluate_now() {
+void Trainer::evaluate_now(StopSignal& stop) {
   if (config_.train.eval_iters == 0) return;
   // The same samples every time, so that evaluations compare.
   BatchLoader loader(datasets_[1], {.micro_batch_size = config_.train.micro_batch_size,
@@ -284,11 +284,13 @@ void Trainer::evaluate_now() {
                                     .masks = masks_});
   const int64_t num_batches =
       config_.train.eval_iters * config_.train.num_microbatches(mesh_->size(Axis::kDp));
-  const double loss = evaluate(*model_, *mesh_, loader, num_batches, *exec_);
-  if (line_) line_->note(fmt::format("step {}: held-out loss {:.4f}", state_.iteration, loss));
+  const std::optional<double> loss = evaluate(
+      *model_, *mesh_, loader, num_batches, [&] { return any_rank(stop.requested()); }, *exec_);
+  if (!loss) return;
+  if (line_) line_->note(fmt::format("step {}: held-out loss {:.4f}", state_.iteration, *loss));
   if (!summary_.first_eval_loss) summary_.first_eval_loss = loss;
   summary_.last_eval_loss = loss;
-  if (metrics_ != nullptr) metrics_->write(state_.iteration, {{"eval_loss", loss}});
+  if (metrics_ != nullptr) metrics_->write(state_.iteration, {{"eval_loss", *loss}});
 }
 
 RunParts Trainer::saved_parts() {

@@ -42,7 +42,8 @@ class Trainer {
  private:
   void build_data(const Vocabulary& vocabulary);
   StepResult train_one();
-  void evaluate_now();
+  /// Leaves off without a loss when a signal comes.
+  void evaluate_now(StopSignal& stop);
   RunParts saved_parts();
   SaveOptions save_options() const;
   void save_now();

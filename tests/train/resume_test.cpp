@@ -147,6 +147,26 @@ TEST(Trainer, SignalSavesAndReturns) {
   EXPECT_EQ(train_run(config).first_step, summary.last_step + 1);
 }
 
+TEST(Trainer, SignalEndsALongEvaluation) {
+  const RunFolder folder;
+  RunConfig config = small_run(100);
+  config.optim.lr_decay_iters = 0;
+  config.train.eval_iters = 1000000;
+  config.train.save = folder / "run";
+  StopSignal stop;
+  Exec exec({.num_threads = 1});
+  const Mesh mesh;
+  Trainer trainer(config, {.size = 96, .eod = 95}, "model: {}\n", mesh, exec);
+  std::jthread killer([] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    kill(getpid(), SIGTERM);
+  });
+  const TrainSummary summary = trainer.run(stop);
+  EXPECT_TRUE(summary.was_interrupted);
+  EXPECT_EQ(summary.last_step, 0);
+  EXPECT_FALSE(summary.first_eval_loss.has_value());
+}
+
 TEST(Trainer, FinetuneTakesOnlyTheWeights) {
   const RunFolder folder;
   RunConfig config = small_run(4);
