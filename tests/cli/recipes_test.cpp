@@ -174,12 +174,12 @@ void expect_verified(const std::string& name, const std::string& ranks, const st
   EXPECT_EQ(lines.back(), "");
   lines.pop_back();
   EXPECT_TRUE(std::regex_match(
-      lines.back(), std::regex("verify-layouts: " + layouts + " layouts, worst [0-9.e-]+ of allowed")))
+      lines.back(), std::regex("verify-layouts: " + layouts + " layouts, worst [0-9.e+-]+ of allowed")))
       << outcome.out;
   lines.pop_back();
   for (const std::string& line : lines)
-    EXPECT_TRUE(std::regex_match(line, std::regex("layout [a-z0-9_ +-]+: worst deviation [0-9.e-]+, allowed "
-                                                  "[0-9.e-]+, ok")))
+    EXPECT_TRUE(std::regex_match(line, std::regex("layout [a-z0-9_ +-]+: worst deviation [0-9.e+-]+, allowed "
+                                                  "[0-9.e+-]+, ok")))
         << line;
 }
 
