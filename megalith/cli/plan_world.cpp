@@ -49,7 +49,8 @@ std::string flags_of(const LayoutEstimate& estimate) {
     flags += fmt::format(" --expert-tensor-parallel-size {}", parallel.expert_tensor_parallel_size);
   if (parallel.data_parallel_sharding_strategy != "no_shard")
     flags += " --data-parallel-sharding-strategy " + parallel.data_parallel_sharding_strategy;
-  flags += fmt::format(" --micro-batch-size {}", estimate.config.train.micro_batch_size);
+  flags += fmt::format(" --micro-batch-size {} --global-batch-size {}",
+                       estimate.config.train.micro_batch_size, estimate.config.train.batch_size());
   if (estimate.config.train.recompute_granularity != "none")
     flags += " --recompute-granularity " + estimate.config.train.recompute_granularity;
   return flags.substr(1);
@@ -94,7 +95,10 @@ void print_best_layouts(const SearchResult& found, const Cluster& cluster) {
   std::printf("\nbest layouts (%ld tried, %ld fit into %.0f GiB)\n", found.num_tried, found.num_fitting,
               cluster.gpu_memory_gib);
   if (found.best.empty()) {
-    std::printf("  none fits: more GPUs, a smaller seq_length, or a cluster with more memory\n");
+    if (found.num_tried > 0)
+      std::printf("  none fits: more GPUs, a smaller seq_length, or a cluster with more memory\n");
+    else
+      std::printf("  none can be, data parallelism alone for this: %s\n", found.refusal.c_str());
     return;
   }
   std::printf("  %-24s %-11s %-7s %5s %-9s %8s %7s %9s %8s %8s\n", "layout", "schedule", "shards", "micro",

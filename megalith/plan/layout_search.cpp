@@ -8,10 +8,11 @@
 namespace megalith {
 namespace {
 
-std::vector<int64_t> powers_of_two_dividing(int64_t number, int64_t limit) {
-  std::vector<int64_t> powers;
-  for (int64_t power = 1; power <= limit && number % power == 0; power *= 2) powers.push_back(power);
-  return powers;
+std::vector<int64_t> divisors(int64_t number, int64_t limit) {
+  std::vector<int64_t> all;
+  for (int64_t divisor = 1; divisor <= std::min(number, limit); ++divisor)
+    if (number % divisor == 0) all.push_back(divisor);
+  return all;
 }
 
 std::vector<std::string> schedules_for(int64_t pp) {
@@ -43,14 +44,14 @@ std::vector<RunConfig> meshes(const RunConfig& recipe, int world, const Cluster&
   const int64_t most_cp = std::max<int64_t>(1, recipe.data.seq_length / kLeastTokens);
   std::vector<RunConfig> all;
   const GptConfig& model = recipe.model;
-  for (const int64_t tp :
-       powers_of_two_dividing(world, std::min(cluster.gpus_per_node, model.query_groups()))) {
-    for (const int64_t pp : powers_of_two_dividing(world / tp, model.num_layers)) {
-      for (const int64_t cp : powers_of_two_dividing(world / tp / pp, most_cp)) {
+  for (const int64_t tp : divisors(world, std::min(cluster.gpus_per_node, model.query_groups()))) {
+    for (const int64_t pp : divisors(world / tp, model.num_layers)) {
+      for (const int64_t cp : divisors(world / tp / pp, most_cp)) {
         const int64_t experts = std::max<int64_t>(1, model.moe.num_experts);
-        for (const int64_t ep : powers_of_two_dividing(world / tp / pp, experts)) {
+        for (const int64_t ep : divisors(world / tp / pp, experts)) {
           for (const std::string& schedule : schedules_for(pp)) {
             RunConfig config = recipe;
+            config.train.global_batch_size = recipe.train.batch_size();  // also with other microbatches
             ParallelConfig& parallel = config.parallel;
             parallel.tensor_model_parallel_size = tp;
             parallel.sequence_parallel = tp > 1;
@@ -106,10 +107,11 @@ class Search {
   }
 
  private:
-  std::optional<LayoutEstimate> try_layout(const RunConfig& config) const {
+  std::optional<LayoutEstimate> try_layout(const RunConfig& config) {
     try {
       return estimate_layout(config, world_, cluster_);
-    } catch (const UsageError&) {  // this layout cannot be
+    } catch (const UsageError& error) {  // this layout cannot be
+      if (result_.refusal.empty()) result_.refusal = error.what();
       return std::nullopt;
     }
   }

@@ -2,6 +2,7 @@
 // defines: SearchResult, search_layouts
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "megalith/plan/layout_estimate.h"
@@ -12,6 +13,7 @@ struct SearchResult {
   std::vector<LayoutEstimate> best;  ///< that fit, fastest first; of layouts that differ in nothing but
                                      ///< recompute, microbatch or sharding the fastest
   int64_t num_tried = 0, num_fitting = 0;
+  std::string refusal;  ///< why one of the layouts, the first such, cannot be; empty where all can
 };
 
 /// Tries the layouts of `world` ranks that the recipe's model and global batch allow: tp within a node, pp

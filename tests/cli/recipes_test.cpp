@@ -108,6 +108,7 @@ TEST(Recipes, OtherLayoutsAreNamedWhereTheRecipesOwnDoesNotRun) {
   EXPECT_THAT(outcome.out,
               HasSubstr("the recipe's own layout does not run on 4 GPUs: global_batch_size 2 is"));
   EXPECT_THAT(outcome.out, HasSubstr("the first one: --"));
+  EXPECT_THAT(outcome.out, HasSubstr(" --global-batch-size 2\n"));
   std::vector<std::string> alone = plan;
   alone.insert(alone.end(), {"--best", "0"});
   const Outcome refused = run(alone);

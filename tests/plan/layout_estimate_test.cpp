@@ -377,5 +377,22 @@ TEST(SearchLayouts, FindsTheFastestThatFits) {
   EXPECT_LE(found.best.front().step_seconds, estimate_layout(config, 8, cluster).step_seconds);
 }
 
+TEST(LayoutSearch, TriesSizesThatAreNoPowersOfTwoAndSaysWhyNoneCanBe) {
+  RunConfig config = llama_1b();
+  config.model.num_layers = 12;
+  const Cluster cluster = find_cluster("h200x8");
+  config.train.micro_batch_size = 8;
+  config.train.global_batch_size = 0;  // that of one microbatch
+  const auto search = [&](int world) {
+    return search_layouts(config, world, cluster, 100, [](int64_t, int64_t) {});
+  };
+  const SearchResult some = search(6);  // three ranks of data parallelism do not share eight sequences
+  ASSERT_FALSE(some.best.empty());
+  for (const LayoutEstimate& each : some.best) EXPECT_EQ(each.shape.pp % 3, 0);
+  const SearchResult none = search(13);
+  EXPECT_EQ(none.num_tried, 0);
+  EXPECT_THAT(none.refusal, HasSubstr("global_batch_size 8 is not a multiple of micro_batch_size 1 x 13"));
+}
+
 }  // namespace
 }  // namespace megalith
