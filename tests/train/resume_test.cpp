@@ -124,12 +124,8 @@ TEST(Trainer, MicrobatchesSumToTheGlobalBatch) {
               1e-5 * one.at("grad_norm")[0].second);
 }
 
-TEST(Trainer, SignalSavesAndReturns) {
-  const RunFolder folder;
-  RunConfig config = small_run(100000);
-  config.optim.lr_decay_iters = 0;
-  config.train.eval_iters = 0;
-  config.train.save = folder / "run";
+// A signal comes after 0.3 s.
+TrainSummary interrupted_run(const RunConfig& config) {
   StopSignal stop;
   Exec exec({.num_threads = 1});
   const Mesh mesh;
@@ -140,6 +136,16 @@ TEST(Trainer, SignalSavesAndReturns) {
   });
   const TrainSummary summary = trainer.run(stop);
   EXPECT_TRUE(summary.was_interrupted);
+  return summary;
+}
+
+TEST(Trainer, SignalSavesAndReturns) {
+  const RunFolder folder;
+  RunConfig config = small_run(100000);
+  config.optim.lr_decay_iters = 0;
+  config.train.eval_iters = 0;
+  config.train.save = folder / "run";
+  const TrainSummary summary = interrupted_run(config);
   EXPECT_GT(summary.last_step, 0);
   EXPECT_TRUE(std::filesystem::exists(summary.checkpoint / "manifest.json"));
   config.train.load = config.train.save;
@@ -153,16 +159,7 @@ TEST(Trainer, SignalEndsALongEvaluation) {
   config.optim.lr_decay_iters = 0;
   config.train.eval_iters = 1000000;
   config.train.save = folder / "run";
-  StopSignal stop;
-  Exec exec({.num_threads = 1});
-  const Mesh mesh;
-  Trainer trainer(config, {.size = 96, .eod = 95}, "model: {}\n", mesh, exec);
-  std::jthread killer([] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    kill(getpid(), SIGTERM);
-  });
-  const TrainSummary summary = trainer.run(stop);
-  EXPECT_TRUE(summary.was_interrupted);
+  const TrainSummary summary = interrupted_run(config);
   EXPECT_EQ(summary.last_step, 0);
   EXPECT_FALSE(summary.first_eval_loss.has_value());
 }
