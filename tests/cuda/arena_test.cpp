@@ -4,6 +4,7 @@
 #include "megalith/ops/elementwise.h"
 #include "megalith/report/metrics_log.h"
 
+#include "tests/cuda/short_runs.h"
 #include "tests/train/trainer_fixture.h"
 
 namespace megalith {
@@ -17,14 +18,14 @@ constexpr int64_t kMiB = 1 << 20;
 
 // Steps that ask for more than a page of memory each, so that there is something to plan.
 RunConfig gpu_run() {
-  RunConfig config = small_run(10);
+  RunConfig config = small_run(at_most(3, 10));
   config.model.num_layers = 4;
   config.model.hidden_size = 128;
   config.model.ffn_hidden_size = 512;
   config.model.max_position_embeddings = config.data.seq_length = 256;
   config.model.bf16 = true;
-  config.train.micro_batch_size = 8;
-  config.train.global_batch_size = 16;
+  config.train.micro_batch_size = at_most(4, 8);
+  config.train.global_batch_size = at_most(4, 16);
   return config;
 }
 
@@ -36,36 +37,36 @@ ActivationArena::Counts train(const RunConfig& config) {
   return exec.pool().arena() != nullptr ? exec.pool().arena()->counts() : ActivationArena::Counts{};
 }
 
-void expect_same_run(RunConfig config, const std::string& name) {
+class CudaArenaRuns : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(CudaArenaRuns, HaveTheBitsOfRunsWithoutIt) {
+  const std::string_view form = GetParam();
+  RunConfig config = gpu_run();
+  if (form == "recomputed") config.train.recompute_granularity = "full";
+  if (form == "offloaded") config.train.cpu_offloading_num_layers = 2;
   const RunFolder folder;
   config.train.save = folder / "without";
   EXPECT_EQ(train(config).steps, 0);
   config.train.activation_arena = true;
   config.train.save = folder / "with";
   const ActivationArena::Counts counts = train(config);
+  const std::string last = fmt::format("iter_{:07}", config.train.train_iters);
   for (const char* file : {"model.safetensors", "optimizer.safetensors"})
-    EXPECT_TRUE(read_text_file(folder / "without/iter_0000010" / file) ==
-                read_text_file(folder / "with/iter_0000010" / file))
-        << name << ": " << file;
+    EXPECT_TRUE(read_text_file(folder / "without" / last / file) ==
+                read_text_file(folder / "with" / last / file))
+        << file;
   const auto expected = read_metrics(folder / "without/metrics.jsonl");
   const auto got = read_metrics(folder / "with/metrics.jsonl");
   for (const char* metric : {"loss", "grad_norm", "eval_loss"})
-    EXPECT_EQ(got.at(metric), expected.at(metric)) << name << ": " << metric;
-  EXPECT_GE(counts.planned_steps, 6) << name;
-  EXPECT_EQ(counts.displaced, 0) << name;
-  std::printf("%s: %ld of %ld steps as planned, %ld requests placed\n", name.c_str(), counts.planned_steps,
-              counts.steps, counts.placed);
+    EXPECT_EQ(got.at(metric), expected.at(metric)) << metric;
+  EXPECT_GE(counts.planned_steps, at_most(1, 6));
+  EXPECT_EQ(counts.displaced, 0);
+  std::printf("%ld of %ld steps as planned, %ld requests placed\n", counts.planned_steps, counts.steps,
+              counts.placed);
 }
 
-TEST(CudaArena, HasTheBitsOfTheRunWithoutIt) {
-  RunConfig config = gpu_run();
-  expect_same_run(config, "plain");
-  config.train.recompute_granularity = "full";
-  expect_same_run(config, "full recompute");
-  config.train.recompute_granularity = "none";
-  config.train.cpu_offloading_num_layers = 2;
-  expect_same_run(config, "two layers on the host");
-}
+INSTANTIATE_TEST_SUITE_P(All, CudaArenaRuns, ::testing::Values("plain", "recomputed", "offloaded"),
+                         [](const auto& instance) { return std::string(instance.param); });
 
 TEST(CudaArena, LendsItsMemoryToWhatNeedsItBetweenSteps) {
   Exec exec({.device = kGpu});

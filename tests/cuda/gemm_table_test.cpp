@@ -6,6 +6,7 @@
 #include "megalith/kernels/cuda/gemm.h"
 #include "megalith/ops/gemm.h"
 
+#include "tests/cuda/short_runs.h"
 #include "tests/cuda/twins.h"
 
 namespace megalith {
@@ -72,6 +73,7 @@ TEST(CudaGemmTable, WrongTextIsRefusedByLine) {
 class CudaGemmTuning : public ::testing::TestWithParam<bool> {};
 
 TEST_P(CudaGemmTuning, KeepsTheProduct) {
+  if (GetParam() && is_short_run()) GTEST_SKIP() << "runs each of a thousand settings many times";
   Twins t;
   const auto a = t.random({256, 512}, DType::kBF16, 1), b = t.random({384, 512}, DType::kBF16, 2);
   const auto c = t.poisoned({256, 384}, DType::kF32);

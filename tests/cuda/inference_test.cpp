@@ -12,6 +12,7 @@
 #include "megalith/ops/sample_tokens.h"
 
 #include "tests/cuda/letters_model.h"
+#include "tests/cuda/short_runs.h"
 #include "tests/cuda/twins.h"
 #include "tests/infer/letters.h"
 
@@ -45,21 +46,23 @@ class CudaGenerate : public ::testing::TestWithParam<int64_t> {};
 
 TEST_P(CudaGenerate, GreedyWithCacheEqualsTheForwardWithout) {
   Runner run(letters_model(GetParam()));
-  EXPECT_EQ(run.generate({"hello"}, 200, true)[0].text, run.generate({"hello"}, 200, false)[0].text);
+  const int64_t tokens = at_most(12, 200);
+  EXPECT_EQ(run.generate({"hello"}, tokens, true)[0].text, run.generate({"hello"}, tokens, false)[0].text);
 }
 
 TEST_P(CudaGenerate, SampledWithCacheEqualsTheForwardWithoutAndTheCpus) {
   const SamplingOptions sampling{.temperature = 0.8, .top_k = 12, .top_p = 0.9};
   Runner gpu(letters_model(GetParam())), cpu(letters_model(GetParam()), {});
-  const std::string text = gpu.generate({"hello"}, 60, true, sampling)[0].text;
-  EXPECT_EQ(text, gpu.generate({"hello"}, 60, false, sampling)[0].text);
-  EXPECT_EQ(text, cpu.generate({"hello"}, 60, true, sampling)[0].text);
+  const std::string text = gpu.generate({"hello"}, at_most(8, 60), true, sampling)[0].text;
+  EXPECT_EQ(text, gpu.generate({"hello"}, at_most(8, 60), false, sampling)[0].text);
+  EXPECT_EQ(text, cpu.generate({"hello"}, at_most(8, 60), true, sampling)[0].text);
 }
 
 TEST_P(CudaGenerate, GreedyEqualsTheCpus) {
   Runner gpu(letters_model(GetParam())), cpu(letters_model(GetParam()), {});
   const std::vector<std::string> prompts = {"a", "thequickbrownfox", "hello"};
-  const auto on_gpu = gpu.generate(prompts, 60, true), on_cpu = cpu.generate(prompts, 60, true);
+  const auto on_gpu = gpu.generate(prompts, at_most(8, 60), true),
+             on_cpu = cpu.generate(prompts, at_most(8, 60), true);
   for (size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(on_gpu[i].text, on_cpu[i].text) << prompts[i];
 }
 

@@ -9,6 +9,7 @@
 #include "megalith/optim/adamw.h"
 #include "megalith/optim/clip.h"
 
+#include "tests/cuda/short_runs.h"
 #include "tests/models/gpt_fixture.h"
 
 namespace megalith {
@@ -114,14 +115,15 @@ std::vector<double> train(ModelRun& run, int steps) {
 TEST(CudaModel, TwentyTrainingSteps) {
   for (const auto& config : {llama_config(), gpt2_config()}) {
     ModelRun cpu(config, DType::kF32), f32(config, DType::kF32, kGpu), bf16(config, DType::kBF16, kGpu);
-    const auto expected = train(cpu, 20), in_f32 = train(f32, 20), in_bf16 = train(bf16, 20);
-    EXPECT_LT(expected.back(), 0.8 * expected.front()) << "it learns";
+    const auto steps = static_cast<int>(at_most(3, 20));
+    const auto expected = train(cpu, steps), in_f32 = train(f32, steps), in_bf16 = train(bf16, steps);
+    EXPECT_LT(expected.back(), is_short_run() ? expected.front() : 0.8 * expected.front()) << "it learns";
     for (size_t i = 0; i < expected.size(); ++i) {
       EXPECT_NEAR(in_f32[i], expected[i], 1e-3 * expected[i]) << "f32, step " << i;
     }
     // The run learns its tokens by heart, and rounding grows on the way: over eight seeds the farthest of
     // twenty steps lay 0.4 to 5.1 % away on a CPU in bf16. CudaTraining holds a hundred steps of text to 1 %.
-    for (size_t i = 0; i < 10; ++i)
+    for (size_t i = 0; i < std::min<size_t>(10, expected.size()); ++i)
       EXPECT_NEAR(in_bf16[i], expected[i], 2e-2 * expected[i]) << "bf16, step " << i;
   }
 }

@@ -6,6 +6,7 @@
 #include "megalith/models/gpt/gpt_model.h"
 
 #include "tests/cuda/letters_model.h"
+#include "tests/cuda/short_runs.h"
 #include "tests/infer/letters.h"
 
 namespace megalith {
@@ -22,9 +23,9 @@ std::vector<std::string> texts(GptModel& model, bool use_cache, Exec& exec) {
   std::vector<std::vector<int32_t>> prompts;
   for (const char* prompt : {"a", "thequickbrownfox", "hello"}) prompts.push_back(letters.encode(prompt));
   std::vector<std::string> all;
-  for (const Generation& each :
-       generate(model, letters, prompts,
-                {.max_new_tokens = 60, .sampling = {.temperature = 0}, .use_cache = use_cache}, exec))
+  for (const Generation& each : generate(
+           model, letters, prompts,
+           {.max_new_tokens = at_most(8, 60), .sampling = {.temperature = 0}, .use_cache = use_cache}, exec))
     all.push_back(each.text);
   return all;
 }

@@ -36,11 +36,12 @@ struct ContextCase {
 class ContextLayouts : public ::testing::TestWithParam<ContextCase> {};
 
 TEST_P(ContextLayouts, TenStepsEqualOneRank) {
+  MG_NEED_RANKS(GetParam().layout.num_ranks);
   const testing::RunFolder folder;
   LayoutCase layout = GetParam().layout;
   if (GetParam().rows == Rows::kPacked) {
     layout.documents = folder / "documents";
-    write_counting_documents(layout.documents, 90);
+    write_counting_documents(layout.documents, static_cast<int32_t>(testing::layout_tokens().eod));
   }
   testing::expect_equal_to_one_rank(layout);
 }
@@ -52,18 +53,21 @@ std::vector<ContextCase> context_cases() {
                        const std::vector<int64_t>& tokens = {}) {
     cases.push_back({{.name = name, .num_ranks = num_ranks, .parallel = parallel, .window = tokens}, rows});
   };
-  for (std::string kind : kKinds) {
-    const ParallelConfig parallel = context(4, kind);
-    std::replace_if(
-        kind.begin(), kind.end(), [](char c) { return c == '+' || c == '_'; }, 'X');
-    add("PackedCp4_" + kind, 4, parallel, Rows::kPacked);
-    add("WindowCp4_" + kind, 4, parallel, Rows::kWhole, window);
-    add("PackedWindowCp4_" + kind, 4, parallel, Rows::kPacked, window);
-  }
+  for (const int ranks : {2, 4})
+    for (std::string kind : kKinds) {
+      if (ranks == 2 && kind == "a2a+p2p") continue;
+      const ParallelConfig parallel = context(ranks, kind);
+      std::replace_if(
+          kind.begin(), kind.end(), [](char c) { return c == '+' || c == '_'; }, 'X');
+      const std::string name = fmt::format("Cp{}_{}", ranks, kind);
+      add("Packed" + name, ranks, parallel, Rows::kPacked);
+      add("Window" + name, ranks, parallel, Rows::kWhole, window);
+      add("PackedWindow" + name, ranks, parallel, Rows::kPacked, window);
+    }
   add("Cp4_a2aXp2p", 4, context(4, "a2a+p2p"), Rows::kWhole);
-  add("PackedCp2_p2p", 2, context(2, "p2p"), Rows::kPacked);
   add("WindowDp2", 2, {}, Rows::kWhole, window);
   add("WindowOfOne", 4, context(4, "p2p"), Rows::kWhole, {0, 0});
+  add("HybridCp2", 2, hybrid(2, 40), Rows::kPacked);
   add("HybridCp4", 4, hybrid(4, 16), Rows::kPacked);
   add("HybridCp4Window", 4, hybrid(4, 8), Rows::kPacked, window);
   ParallelConfig mixed = hybrid(2, 20);

@@ -1,10 +1,19 @@
 #pragma once
-// defines: LayoutCase, run_layout, expect_equal_to_one_rank, layout_cases
+// defines: LayoutCase, layout_tokens, largest_layout, layout_config, run_layout, expect_equal_runs,
+// expect_equal_to_one_rank
 
 #include <string>
 #include <vector>
 
 #include "megalith/train/layout_run.h"
+
+/// Skips a test of more ranks than there can be.
+#define MG_NEED_RANKS(count)                                            \
+  do {                                                                  \
+    if (::megalith::testing::largest_layout() < (count))                \
+      GTEST_SKIP() << "needs " << (count) << " GPUs, this machine has " \
+                   << ::megalith::testing::largest_layout();            \
+  } while (0)
 
 namespace megalith::testing {
 
@@ -25,6 +34,16 @@ struct LayoutCase {
   std::string main_grads_dtype = "fp32";
 };
 
+/// The program of the tests that need several GPUs has these sources too: ranks are GPUs there, and models
+/// are wider, for kernels that go over rows in vectors.
+Vocabulary layout_tokens();
+
+/// Ranks that a layout may have here: the number of GPUs where ranks are GPUs.
+int largest_layout();
+
+/// The recipe of a layout, which `parallel` is no part of.
+RunConfig layout_config(const LayoutCase& layout);
+
 /// Trains a small model, in f32 if nothing else is said, on fixed tokens: global batch 8.
 LayoutRun run_layout(const LayoutCase& layout, int num_steps);
 
@@ -32,8 +51,5 @@ LayoutRun run_layout(const LayoutCase& layout, int num_steps);
 LayoutRun expect_equal_runs(const LayoutCase& expected, const LayoutCase& actual);
 /// The same on one rank.
 LayoutRun expect_equal_to_one_rank(const LayoutCase& layout);
-
-/// Layouts of dense models.
-std::vector<LayoutCase> layout_cases();
 
 }  // namespace megalith::testing
