@@ -1,15 +1,18 @@
 // What ranks on threads cost on a CPU:
-// - a training step of one rank thread against one of a run without ranks, taken in turns, by the median of
-//   the ratios of neighbours, of time and of processor time (which other programs disturb less);
+// - a training step of one rank thread against one of a run without ranks, taken in turns. Where a run's
+//   memory lies makes some per cent, so several pairs of runs are made; each gives the median of the ratios
+//   of neighbours, of time and of processor time (which other programs disturb less);
 // - the start and the end of 8 rank threads with a meeting of all of them.
 //
-//     bench_ranks [THREADS]      of each rank; 1 by default
+//     bench_ranks [THREADS [PAIRS]]      threads of each rank, 1 by default; pairs of runs, 4 by default
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <future>
+#include <optional>
 #include <semaphore>
 #include <vector>
 
@@ -24,7 +27,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kSeq = 256, kBatch = 4, kVocabulary = 8192;
-constexpr int kRounds = 11, kStepsOfRound = 3;
+constexpr int kRounds = 11, kStepsOfRound = 2;
 
 double ms_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
@@ -144,26 +147,54 @@ class RankThread {
   std::future<void> done_;
 };
 
-void run(int num_threads) {
+struct Ratios {
+  double time = 0, processor_time = 0, plain_ms = 0;
+};
+
+/// Of a rank thread to a run without ranks, whose memory is asked for first or second.
+Ratios measure_pair(int num_threads, bool rank_is_made_first) {
   const Mesh one;
-  Run plain(one, num_threads);
+  std::optional<Run> plain;
+  if (!rank_is_made_first) plain.emplace(one, num_threads);
   RankThread rank(num_threads);
+  rank.step();
+  if (rank_is_made_first) plain.emplace(one, num_threads);
   std::vector<double> ratios, processor_ratios, plain_ms;
   for (int round = 0; round < kRounds; ++round) {
     // Each goes first as often.
     const bool rank_first = round % 2 == 0;
-    const StepTime first = rank_first ? rank.step() : plain.step();
-    const StepTime second = rank_first ? plain.step() : rank.step();
+    const StepTime first = rank_first ? rank.step() : plain->step();
+    const StepTime second = rank_first ? plain->step() : rank.step();
     const StepTime of_rank = rank_first ? first : second, of_plain = rank_first ? second : first;
     plain_ms.push_back(of_plain.ms);
     ratios.push_back(of_rank.ms / of_plain.ms);
     processor_ratios.push_back(of_rank.processor_ms / of_plain.processor_ms);
   }
-  std::printf(
-      "a step of one rank thread: %.4f of the time and %.4f of the processor time of one without ranks (%.2f "
-      "ms; medians of %d pairs, whose times are from %.4f to %.4f)\n",
-      median(ratios), median(processor_ratios), median(plain_ms), kRounds,
-      *std::min_element(ratios.begin(), ratios.end()), *std::max_element(ratios.begin(), ratios.end()));
+  return {median(ratios), median(processor_ratios), median(plain_ms)};
+}
+
+/// "1.0012 +- 0.0034": the mean and its standard error.
+std::string mean_of(const std::vector<double>& values) {
+  const auto n = static_cast<double>(values.size());
+  double mean = 0, squares = 0;
+  for (const double value : values) mean += value / n;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return values.size() < 2 ? fmt::format("{:.4f}", mean)
+                           : fmt::format("{:.4f} +- {:.4f}", mean, std::sqrt(squares / (n - 1) / n));
+}
+
+void run(int num_threads, int num_pairs) {
+  std::vector<double> ratios, processor_ratios;
+  for (int pair = 0; pair < num_pairs; ++pair) {
+    const Ratios of_pair = measure_pair(num_threads, pair % 2 == 1);
+    ratios.push_back(of_pair.time);
+    processor_ratios.push_back(of_pair.processor_time);
+    std::printf("pair %d of %d: %.4f of the time and %.4f of the processor time (%.2f ms)\n", pair + 1,
+                num_pairs, of_pair.time, of_pair.processor_time, of_pair.plain_ms);
+    std::fflush(stdout);
+  }
+  std::printf("a step of one rank thread: %s of the time and %s of the processor time of one without ranks\n",
+              mean_of(ratios).c_str(), mean_of(processor_ratios).c_str());
 
   std::vector<double> starts;
   for (int i = 0; i < 20; ++i) {
@@ -183,7 +214,8 @@ void run(int num_threads) {
 
 int main(int argc, char** argv) {
   try {
-    megalith::run(argc > 1 ? std::max(1, std::atoi(argv[1])) : 1);
+    megalith::run(argc > 1 ? std::max(1, std::atoi(argv[1])) : 1,
+                  argc > 2 ? std::max(1, std::atoi(argv[2])) : 4);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;

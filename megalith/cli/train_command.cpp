@@ -41,8 +41,11 @@ void declare_fields(TrainCommandOptions& c, FieldList& f) {
          .main = true,
          .positional = true});
   f.add("ranks", c.ranks,
-        {.help = "rank threads; --help-all: their layout", .min = 1, .max = 1024, .main = true});
-  f.add("gpus", c.gpus, {.help = "GPUs of this machine, a rank each", .min = 1, .max = 1024, .main = true});
+        {.help = "rank threads of each process; --help-all: their layout",
+         .min = 1,
+         .max = 1024,
+         .main = true});
+  f.add("gpus", c.gpus, {.help = "GPUs of each process, a rank each", .min = 1, .max = 1024, .main = true});
   f.add("rank_timeout", c.rank_timeout,
         {.help = "seconds that a rank waits for its peers before all fail; 0: for ever", .min = 0});
   f.add("print_config", c.print_config,
@@ -110,7 +113,7 @@ ExecOptions exec_options(const RunConfig& config, const Launch& launch, Device d
     options.num_threads = std::max(1, cores / sharers);
   } else if (options.num_threads == 0) {
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    options.num_threads = std::max(1, std::min(hardware_threads(), cores / sharers));
+    options.num_threads = std::max(1, std::min(hardware_threads() / launch.num_threads, cores / sharers));
   }
   return options;
 }
@@ -202,7 +205,7 @@ void run_train(CommandLine& line) {
     }
   };
   const auto train = [&] { run_launched(launch, timeout, named_rank); };
-  if (launch.kind == LaunchKind::kThreads && launch.num_ranks > 1)
+  if (launch.num_threads > 1)
     run_beside(stop, train);
   else
     train();

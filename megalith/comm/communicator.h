@@ -108,6 +108,8 @@ class Communicator {
   virtual bool is_aborted() const = 0;
   /// The ranks are threads of one process.
   virtual bool is_one_process() const { return false; }
+  /// A number that the ranks of this process have in this group, and no others.
+  virtual int64_t process() const { return is_one_process() ? 0 : rank(); }
 
  protected:
   Communicator(int rank, int size, std::string name, DeviceKind device)

@@ -6,34 +6,44 @@
 
 namespace megalith {
 
-FlightRecord::FlightRecord(int num_ranks)
-    : num_ranks_(num_ranks), pages_(std::make_unique<Page[]>(static_cast<size_t>(num_ranks))) {}
+FlightRecord::FlightRecord(int num_ranks, int first_rank)
+    : first_rank_(first_rank),
+      num_ranks_(num_ranks),
+      pages_(std::make_unique<Page[]>(static_cast<size_t>(num_ranks))) {}
 
 void FlightRecord::start(int rank, const Label& group, int64_t number, const CollectiveCall& call) {
-  Page& page = pages_[rank];
+  Page& page = page_of(rank);
   const std::lock_guard lock(page.mutex);
   page.entries[page.num_started++ % kKept] = {group, number, call, Clock::now(), false};
 }
 
 void FlightRecord::finish(int rank) {
-  Page& page = pages_[rank];
+  Page& page = page_of(rank);
   const std::lock_guard lock(page.mutex);
   page.entries[(page.num_started - 1) % kKept].is_finished = true;
 }
 
 void FlightRecord::leave(int rank) {
-  const std::lock_guard lock(pages_[rank].mutex);
-  pages_[rank].has_left = true;
+  Page& page = page_of(rank);
+  const std::lock_guard lock(page.mutex);
+  page.has_left = true;
 }
 
 bool FlightRecord::has_left(int rank) const {
-  const std::lock_guard lock(pages_[rank].mutex);
-  return pages_[rank].has_left;
+  const Page& page = page_of(rank);
+  const std::lock_guard lock(page.mutex);
+  return page.has_left;
+}
+
+bool FlightRecord::has_entries(int rank) const {
+  const Page& page = page_of(rank);
+  const std::lock_guard lock(page.mutex);
+  return page.num_started > 0;
 }
 
 std::string FlightRecord::report_of(int rank) const {
   const auto now = Clock::now();
-  const Page& page = pages_[rank];
+  const Page& page = page_of(rank);
   const std::lock_guard lock(page.mutex);
   std::string text = fmt::format("rank {}:", rank);
   if (page.has_left) text += " has finished;";
@@ -53,7 +63,7 @@ std::string FlightRecord::report_of(int rank) const {
 
 std::string FlightRecord::report() const {
   std::string text;
-  for (int rank = 0; rank < num_ranks_; ++rank) text += (rank == 0 ? "" : "\n") + report_of(rank);
+  for (int i = 0; i < num_ranks_; ++i) text += (i == 0 ? "" : "\n") + report_of(first_rank_ + i);
   return text;
 }
 

@@ -18,7 +18,7 @@ class FlightRecord {
  public:
   static constexpr int kKept = 6;  ///< operations a rank
 
-  explicit FlightRecord(int num_ranks);
+  explicit FlightRecord(int num_ranks, int first_rank = 0);
 
   void start(int rank, const Label& group, int64_t number, const CollectiveCall& call);
   /// Ends the operation that the rank started last.
@@ -30,6 +30,8 @@ class FlightRecord {
   /// A line for each rank, newest operation first:
   /// "rank 0: 17 of 'world' all_reduce sum f32[8] (waiting for 3s); 16 of 'world' barrier; ..."
   std::string report() const;
+  /// Whether the rank started any operation.
+  bool has_entries(int rank) const;
   /// The line of one rank.
   std::string report_of(int rank) const;
 
@@ -49,6 +51,9 @@ class FlightRecord {
     bool has_left = false;
   };
 
+  Page& page_of(int rank) const { return pages_[static_cast<size_t>(rank - first_rank_)]; }
+
+  int first_rank_;
   int num_ranks_;
   std::unique_ptr<Page[]> pages_;
 };

@@ -15,15 +15,18 @@ namespace megalith {
 
 enum class LaunchKind {
   kThreads,  ///< all ranks are threads of this process
-  kMpi,      ///< each rank is a process that mpirun or srun started
-  kSockets,  ///< each rank is a process that knows its place and MASTER_ADDR from variables, as torchrun's do
+  kMpi,      ///< processes that mpirun or srun started
+  kSockets,  ///< processes that know their place and MASTER_ADDR from variables, as torchrun's do
 };
 
-/// How the ranks of a run come to be.
+/// How the ranks of a run come to be. A process is one rank or has several as threads, all processes as many:
+/// what ranks of one process send to each other goes through memory, and on GPUs their kernels and copy
+/// engines reach each other's tensors. Process p has the ranks from p * num_threads on.
 struct Launch {
   LaunchKind kind = LaunchKind::kThreads;
   std::string launcher;  ///< "mpirun", "srun", "RANK and WORLD_SIZE"; empty for threads
   int num_ranks = 1;     ///< of the whole run
+  int num_threads = 1;   ///< ranks of each process
   int process_rank = 0;  ///< kThreads: 0
   int local_rank = 0;    ///< of the process among those of its node
   int num_local = 1;     ///< ranks of this node; processes: 0 where the launcher does not say
@@ -32,13 +35,13 @@ struct Launch {
   bool is_first_process() const { return process_rank == 0; }
 };
 
-/// What the environment says, else `num_threads` rank threads. In a process that a launcher started as one of
-/// several num_threads must be 1: throws UsageError. Throws Error naming the variable for what is no number.
+/// What the environment says of processes, with `num_threads` ranks in each. Throws Error naming the variable
+/// for what is no number.
 Launch find_launch(int num_threads);
 
-/// Which of the `num_visible` GPUs of its process a rank takes: the one of its place on the node, or the only
-/// one where the launcher has given each process its own (CUDA_VISIBLE_DEVICES, as srun --gpus-per-task=1
-/// sets it).
+/// Which of the `num_visible` GPUs of its process a rank takes: the one of its place on the node, or that of
+/// its place in the process where the launcher has given each process its own (CUDA_VISIBLE_DEVICES, as srun
+/// --gpus-per-task sets it).
 int gpu_of_rank(const Launch& launch, int local_rank, int num_visible);
 
 /// One rank and where it is.

@@ -72,7 +72,7 @@ NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_
       world_ranks_(std::move(world_ranks)),
       order_(order) {
   if (size() > 1) comm_ = owner_->open(*host_, world_ranks_, order_);
-  if (size() > 1 && order_ == CommOrder::kBeside && owner_->uses_copy_engines())
+  if (size() > 1 && order_ == CommOrder::kBeside && is_one_process() && owner_->uses_copy_engines())
     peers_ = std::make_unique<PeerCollectives>(*owner_, *host_);
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&reached_, cudaEventDisableTiming));
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&finished_, cudaEventDisableTiming));
@@ -259,7 +259,12 @@ bool has_nccl() {
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, Exec& exec,
                                                      const NcclOptions& options) {
   auto owner = std::make_shared<NcclRank>(host, exec, options);
-  if (host.is_one_process()) owner->reach_peers();
+  if (host.is_one_process()) {
+    owner->reach_peers(host);
+  } else {
+    const auto in_process = host.split({.colour = host.process(), .name = "process"});
+    if (in_process->size() > 1) owner->reach_peers(*in_process);
+  }
   return std::make_unique<NcclCommunicator>(std::move(owner), host);
 }
 

@@ -67,7 +67,8 @@ class EventAccess final : public PeerAccess {
 
 std::shared_ptr<PeerAccess> make_peer_access(Communicator& group) {
   auto* nccl = dynamic_cast<NcclCommunicator*>(&group);
-  if (nccl == nullptr || group.size() == 1 || !nccl->owner()->uses_copy_engines()) return nullptr;
+  if (nccl == nullptr || group.size() == 1 || !group.is_one_process() || !nccl->owner()->uses_copy_engines())
+    return nullptr;
   return std::make_shared<EventAccess>(nccl->owner(), group.host());
 }
 

@@ -44,14 +44,14 @@ NcclRank::~NcclRank() {
   comms_.clear();
 }
 
-void NcclRank::reach_peers() {
+void NcclRank::reach_peers(Communicator& in_process) {
   const int64_t own = current_device();
-  const std::vector<int64_t> devices = host_numbers_.gather(*host_, {&own, 1});
+  const std::vector<int64_t> devices = host_numbers_.gather(in_process, {&own, 1});
   int64_t reaches_all = options_.beside == BesideTransport::kCopyEngines ? 1 : 0;
   for (size_t rank = 0; rank < devices.size(); ++rank) {
-    if (static_cast<int>(rank) == host_->rank()) continue;
+    if (static_cast<int>(rank) == in_process.rank()) continue;
     MG_CHECK(devices[rank] != own, "ranks {} and {} are both on cuda:{}; each rank needs a GPU of its own",
-             host_->rank(), rank, own);
+             host_->rank(), host_->rank() + static_cast<int>(rank) - in_process.rank(), own);
     int can_reach = 0, is_reached = 0;
     MG_CUDA_CHECK(
         cudaDeviceCanAccessPeer(&can_reach, static_cast<int>(own), static_cast<int>(devices[rank])));
@@ -68,7 +68,7 @@ void NcclRank::reach_peers() {
     else
       MG_CUDA_CHECK(error);
   }
-  const std::vector<int64_t> all = host_numbers_.gather(*host_, {&reaches_all, 1});
+  const std::vector<int64_t> all = host_numbers_.gather(in_process, {&reaches_all, 1});
   uses_copy_engines_ = std::all_of(all.begin(), all.end(), [](int64_t reaches) { return reaches != 0; });
 }
 

@@ -23,10 +23,11 @@ class NcclRank {
   ~NcclRank();
   NcclRank(const NcclRank&) = delete;
 
-  /// Collective over the world, whose ranks are threads: their GPUs may read each other's memory. Fails where
-  /// two ranks have one GPU.
-  void reach_peers();
-  /// Every GPU reads every other's memory, and large tensors beside compute go that way.
+  /// Collective over ranks that are threads of one process: their GPUs may read each other's memory. Fails
+  /// where two ranks have one GPU.
+  void reach_peers(Communicator& in_process);
+  /// Every GPU of this process reads every other's memory, and large tensors beside compute go that way where
+  /// the ranks of a group are of one process.
   bool uses_copy_engines() const { return uses_copy_engines_; }
 
   CudaContext& cuda() { return exec_->cuda(); }

@@ -57,7 +57,8 @@ void run_ranks(const RankOptions& options, const std::function<void(Communicator
            options.timeout.count());
   std::vector<int> ranks(static_cast<size_t>(options.num_ranks));
   std::iota(ranks.begin(), ranks.end(), 0);
-  auto world = std::make_shared<ThreadWorld>(options.num_ranks, options.timeout);
+  auto world = std::make_shared<ThreadWorld>(
+      ThreadWorld::Options{.num_ranks = options.num_ranks, .timeout = options.timeout});
   auto group = std::make_shared<ThreadGroup>(world, "world", ranks);
   world->add_group(group);
 

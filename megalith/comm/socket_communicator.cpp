@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "megalith/comm/reduce.h"
+#include "megalith/comm/thread_communicator.h"
 
 namespace megalith {
 namespace {
@@ -27,6 +28,23 @@ std::string bytes_of(const std::byte* data, size_t bytes) {
 }
 
 }  // namespace
+
+SocketCommunicator::SocketCommunicator(std::shared_ptr<SocketWorld> world, std::shared_ptr<LocalRanks> local)
+    : Communicator(world->rank(), world->size(), "world", DeviceKind::kCpu),
+      world_(std::move(world)),
+      local_(std::move(local)),
+      id_("world"),
+      world_ranks_(static_cast<size_t>(size())) {
+  std::iota(world_ranks_.begin(), world_ranks_.end(), 0);
+}
+
+SocketCommunicator::SocketCommunicator(const SocketCommunicator& parent, std::string id, std::string name,
+                                       int rank, std::vector<int> world_ranks)
+    : Communicator(rank, static_cast<int>(world_ranks.size()), std::move(name), DeviceKind::kCpu),
+      world_(parent.world_),
+      local_(parent.local_),
+      id_(std::move(id)),
+      world_ranks_(std::move(world_ranks)) {}
 
 std::string SocketCommunicator::where(const CollectiveCall& call, int64_t number) const {
   return fmt::format("rank {}: {} (operation {} of '{}')", world_->rank(), describe(call), number, name());
@@ -170,11 +188,17 @@ std::unique_ptr<Communicator> SocketCommunicator::run_split(const SplitOptions& 
   }
   if (options.colour == SplitOptions::kNoColour) return nullptr;
   std::sort(members.begin(), members.end());
-  const auto place =
-      std::find_if(members.begin(), members.end(), [&](const auto& m) { return m.second == rank(); });
-  return std::make_unique<SocketCommunicator>(world_, fmt::format("{}/{}.{}", id_, number_, options.colour),
-                                              options.name, static_cast<int>(place - members.begin()),
-                                              static_cast<int>(members.size()));
+  std::vector<int> world_ranks;
+  int own_place = 0;
+  for (const auto& [key, member] : members) {
+    if (member == rank()) own_place = static_cast<int>(world_ranks.size());
+    world_ranks.push_back(world_ranks_[static_cast<size_t>(member)]);
+  }
+  const std::string id = fmt::format("{}/{}.{}", id_, number_, options.colour);
+  if (local_ && local_->has_all(world_ranks))
+    return std::make_unique<ThreadCommunicator>(local_->group(id, options.name, world_ranks), own_place);
+  return std::unique_ptr<Communicator>(
+      new SocketCommunicator(*this, id, options.name, own_place, std::move(world_ranks)));
 }
 
 }  // namespace megalith

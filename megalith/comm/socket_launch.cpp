@@ -1,25 +1,31 @@
 #include "megalith/comm/socket_launch.h"
 
 #include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
 
 #include "megalith/base/log.h"
 #include "megalith/comm/socket_communicator.h"
 #include "megalith/comm/socket_server.h"
 
 namespace megalith {
+namespace {
 
-void run_socket_rank(const SocketLaunch& launch, const SocketOptions& options,
-                     const std::function<void(Communicator&)>& body) {
-  std::optional<SocketServer> server;
-  if (launch.rank == 0) server.emplace(launch.port, launch.size);
+void run_rank(int rank, const SocketLaunch& launch, const SocketOptions& options,
+              const std::shared_ptr<LocalRanks>& local, const std::function<void(Communicator&)>& body) {
   const std::string what = fmt::format("MASTER_ADDR={} MASTER_PORT={}", launch.address, launch.port);
-  const auto world = std::make_shared<SocketWorld>(
-      std::make_unique<SocketStream>(
-          SocketStream::connect(launch.address, launch.port, options.connect_timeout, what)),
-      SocketWorld::Options{.rank = launch.rank, .size = launch.size, .timeout = options.timeout});
+  SocketWorld::Options of_world{
+      .rank = rank, .size = launch.size * launch.num_threads, .timeout = options.timeout};
+  if (local) of_world.on_failure = [local](const SocketWorld::Failure& failure) { local->end(failure); };
+  const auto world =
+      std::make_shared<SocketWorld>(std::make_unique<SocketStream>(SocketStream::connect(
+                                        launch.address, launch.port, options.connect_timeout, what)),
+                                    of_world);
+  if (local) local->connect(rank, world);
   std::exception_ptr own_error;
   try {
-    SocketCommunicator comm(world, "world", "world", launch.rank, launch.size);
+    SocketCommunicator comm(world, local);
     comm.barrier("start");
     body(comm);
   } catch (const PeerFailure&) {
@@ -31,17 +37,66 @@ void run_socket_rank(const SocketLaunch& launch, const SocketOptions& options,
     own_error = std::current_exception();
     world->abort("an exception of an unknown type");
   }
+  if (local) local->leave(rank);
   world->leave(options.grace);
-  if (server) server->wait_until_left(options.grace);
   const auto failure = world->failure();
   if (!failure) return;
-  log_error("{}", world->flight().report_of(launch.rank));
-  if (failure->rank == launch.rank) {
+  log_error("{}", world->flight().report_of(rank));
+  if (const std::string in_memory = local ? local->report_of(rank) : ""; !in_memory.empty())
+    log_error("between the threads of its process, {}", in_memory);
+  if (failure->rank == rank) {
     if (own_error) std::rethrow_exception(own_error);
     fail("rank {} aborted: {}", failure->rank, failure->reason);
   }
   throw PeerFailure(
-      fmt::format("rank {} ends because rank {} failed: {}", launch.rank, failure->rank, failure->reason));
+      fmt::format("rank {} ends because rank {} failed: {}", rank, failure->rank, failure->reason));
+}
+
+// An error of a rank's own comes before those that follow from other ranks.
+class FirstError {
+ public:
+  void keep(std::exception_ptr error, bool is_own) {
+    const std::lock_guard lock(mutex_);
+    if (error_ && (is_own_ || !is_own)) return;
+    error_ = std::move(error);
+    is_own_ = is_own;
+  }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::exception_ptr error_;
+  bool is_own_ = false;
+};
+
+}  // namespace
+
+void run_socket_ranks(const SocketLaunch& launch, const SocketOptions& options,
+                      const std::function<void(Communicator&)>& body, SocketServer* server) {
+  const int num_ranks = launch.size * launch.num_threads, first_rank = launch.rank * launch.num_threads;
+  std::optional<SocketServer> own_server;
+  if (launch.rank == 0 && server == nullptr) server = &own_server.emplace(launch.port, num_ranks);
+  FirstError first_error;
+  const auto run = [&](int rank, const std::shared_ptr<LocalRanks>& local) {
+    try {
+      run_rank(rank, launch, options, local, body);
+    } catch (const PeerFailure&) {
+      first_error.keep(std::current_exception(), false);
+    } catch (...) {
+      first_error.keep(std::current_exception(), true);
+    }
+  };
+  if (launch.num_threads == 1) {
+    run(first_rank, nullptr);
+  } else {
+    const auto local = std::make_shared<LocalRanks>(first_rank, launch.num_threads, options.timeout);
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < launch.num_threads; ++i) threads.emplace_back([&, i] { run(first_rank + i, local); });
+  }
+  if (server != nullptr) server->wait_until_left(options.grace);
+  first_error.rethrow();
 }
 
 }  // namespace megalith

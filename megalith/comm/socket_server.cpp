@@ -83,8 +83,9 @@ void SocketServer::handle(Client& client, SocketMessage& message) {
     std::string wrong;
     if (message.kind != Kind::kHello) return;
     if (message.size != num_ranks_)
-      wrong =
-          fmt::format("WORLD_SIZE is {} in rank {} and {} in rank 0", message.size, message.rank, num_ranks_);
+      wrong = fmt::format(
+          "rank {} knows of {} ranks and rank 0 of {}: WORLD_SIZE, or the ranks of each process, differ",
+          message.rank, message.size, num_ranks_);
     else if (message.rank < 0 || message.rank >= num_ranks_ || ranks_.contains(message.rank))
       wrong = fmt::format("two processes have RANK={}", message.rank);
     if (!wrong.empty()) {

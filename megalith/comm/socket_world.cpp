@@ -25,22 +25,38 @@ void SocketWorld::listen() {
   std::string lost = "the connection to rank 0 was lost: its process has ended";
   try {
     while (std::optional<SocketMessage> message = stream_->receive(std::numeric_limits<int64_t>::max())) {
+      if (message->kind == SocketMessage::Kind::kAbort) {
+        keep({message->rank, message->call});
+        continue;
+      }
       const std::lock_guard lock(mutex_);
       if (message->kind == SocketMessage::Kind::kReply)
         replies_[{message->group, message->number}] = std::move(message->payload);
       else if (message->kind == SocketMessage::Kind::kAllLeft)
         has_all_left_ = true;
-      else if (message->kind == SocketMessage::Kind::kAbort && !failure_)
-        failure_ = Failure{message->rank, message->call};
       changed_.notify_all();
     }
   } catch (const std::exception& error) {
     lost = error.what();
   }
-  const std::lock_guard lock(mutex_);
-  if (!failure_ && !has_all_left_ && !is_closing_) failure_ = Failure{0, lost};
+  std::unique_lock lock(mutex_);
+  const bool is_expected = has_all_left_ || is_closing_;
+  lock.unlock();
+  if (!is_expected) keep({0, lost});
+  lock.lock();
   has_all_left_ = true;
   changed_.notify_all();
+}
+
+bool SocketWorld::keep(const Failure& failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (failure_) return false;
+    failure_ = failure;
+    changed_.notify_all();
+  }
+  if (options_.on_failure) options_.on_failure(failure);
+  return true;
 }
 
 void SocketWorld::send(const SocketMessage& message) {
@@ -79,13 +95,8 @@ void SocketWorld::raise(const std::string& where, const Failure& failure) const 
 
 void SocketWorld::abort(const std::string& reason) {
   const std::string text = reason.empty() ? "no reason given" : reason;
-  {
-    const std::lock_guard lock(mutex_);
-    if (failure_) return;
-    failure_ = Failure{options_.rank, text};
-    changed_.notify_all();
-  }
-  stream_->send({.kind = SocketMessage::Kind::kAbort, .rank = options_.rank, .call = text});
+  if (keep({options_.rank, text}))
+    stream_->send({.kind = SocketMessage::Kind::kAbort, .rank = options_.rank, .call = text});
 }
 
 std::optional<SocketWorld::Failure> SocketWorld::failure() const {

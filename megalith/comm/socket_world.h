@@ -2,6 +2,7 @@
 // defines: SocketWorld
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,8 @@ class SocketWorld {
   struct Options {
     int rank = 0, size = 1;
     std::chrono::milliseconds timeout{};  ///< of a wait for peers; zero: for ever
+    /// Hears of the first failure of any rank, from any thread.
+    std::function<void(const Failure&)> on_failure = {};
   };
   SocketWorld(std::unique_ptr<SocketStream> stream, const Options& options);
   ~SocketWorld();
@@ -48,6 +51,8 @@ class SocketWorld {
 
  private:
   void listen();
+  /// The first failure is kept. True where this is the first.
+  bool keep(const Failure& failure);
   [[noreturn]] void raise(const std::string& where, const Failure& failure) const;
 
   std::unique_ptr<SocketStream> stream_;

@@ -12,6 +12,7 @@ bool ThreadWorld::abort(int rank, const std::string& reason) {
     is_aborted_.store(true, std::memory_order_release);
   }
   wake_groups();
+  if (options_.on_abort) options_.on_abort({rank, reason});
   return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -24,12 +25,16 @@ class ThreadWorld {
     std::string reason;
   };
 
-  /// A wait longer than `timeout` fails; zero waits for ever.
-  ThreadWorld(int num_ranks, std::chrono::milliseconds timeout)
-      : num_ranks_(num_ranks), timeout_(timeout), flight_(num_ranks) {}
+  struct Options {
+    int num_ranks = 1;
+    int first_rank = 0;                                 ///< its number
+    std::chrono::milliseconds timeout{};                ///< a longer wait fails; zero waits for ever
+    std::function<void(const Failure&)> on_abort = {};  ///< hears of the first abort
+  };
+  explicit ThreadWorld(Options options)
+      : options_(std::move(options)), flight_(options_.num_ranks, options_.first_rank) {}
 
-  int num_ranks() const { return num_ranks_; }
-  std::chrono::milliseconds timeout() const { return timeout_; }
+  std::chrono::milliseconds timeout() const { return options_.timeout; }
   FlightRecord& flight() { return flight_; }
 
   /// Ends all groups. True for the first caller, whose reason is kept.
@@ -45,8 +50,7 @@ class ThreadWorld {
  private:
   void wake_groups();
 
-  int num_ranks_;
-  std::chrono::milliseconds timeout_;
+  Options options_;
   FlightRecord flight_;
   std::atomic<bool> is_aborted_{false};
   mutable std::mutex mutex_;

@@ -74,7 +74,7 @@ TEST_F(LaunchEnvironment, MpirunAndSrunAreKnown) {
   EXPECT_EQ(launch->size, 4);
 }
 
-TEST_F(LaunchEnvironment, ALaunchIsThreadsOrOneRankOfAProcess) {
+TEST_F(LaunchEnvironment, ALaunchIsThreadsOrProcessesWithAsManyRanksEach) {
   const Launch threads = find_launch(4);
   EXPECT_EQ(threads.kind, LaunchKind::kThreads);
   EXPECT_EQ(threads.num_ranks, 4);
@@ -92,7 +92,11 @@ TEST_F(LaunchEnvironment, ALaunchIsThreadsOrOneRankOfAProcess) {
   EXPECT_EQ(process.local_rank, 1);
   EXPECT_EQ(process.num_local, 4);
   EXPECT_FALSE(process.is_first_process());
-  EXPECT_THAT([] { find_launch(2); }, ThrowsMessage<UsageError>(HasSubstr("mpirun starts 8 processes")));
+  const Launch of_two = find_launch(2);
+  EXPECT_EQ(of_two.num_ranks, 16);
+  EXPECT_EQ(of_two.num_threads, 2);
+  EXPECT_EQ(of_two.process_rank, 5);
+  EXPECT_EQ(of_two.num_local, 8);
 }
 
 TEST_F(LaunchEnvironment, VariablesOfTorchrunAreALaunch) {
@@ -117,8 +121,8 @@ TEST_F(LaunchEnvironment, VariablesOfTorchrunAreALaunch) {
   EXPECT_EQ(launch.sockets.port, 29500);
   set("TORCHELASTIC_USE_AGENT_STORE", "True");
   EXPECT_EQ(find_launch(1).sockets.port, 29501);
-  EXPECT_THAT([] { find_launch(2); },
-              ThrowsMessage<UsageError>(HasSubstr("8 ranks meet at node7) starts 8 processes")));
+  EXPECT_EQ(find_launch(2).num_ranks, 16);
+  EXPECT_EQ(find_launch(2).sockets.num_threads, 2);
   set("MASTER_PORT", "70000");
   EXPECT_THAT([] { find_launch(1); }, ThrowsMessage<Error>(HasSubstr("MASTER_PORT is 70000")));
 }
@@ -184,6 +188,10 @@ TEST_F(LaunchEnvironment, ARankTakesTheGpuOfItsPlaceOrItsOwn) {
   EXPECT_EQ(gpu_of_rank(threads, 3, 1), 3);
   set("CUDA_VISIBLE_DEVICES", "0,1,2,3");
   EXPECT_EQ(gpu_of_rank(processes, 3, 4), 3);
+  const Launch of_two{.kind = LaunchKind::kSockets, .num_ranks = 8, .num_threads = 2, .num_local = 4};
+  EXPECT_EQ(gpu_of_rank(of_two, 3, 4), 3);
+  set("CUDA_VISIBLE_DEVICES", "2,3");
+  EXPECT_EQ(gpu_of_rank(of_two, 3, 2), 1) << "the launcher gave each process its two";
 }
 
 TEST_F(LaunchEnvironment, ContradictionsAreNamed) {

@@ -69,10 +69,14 @@ TEST_F(MpiTrain, DifferentRecipesAreRefused) {
               HasSubstr("rank 1 has another recipe than rank 0: train.train_iters is 7 here and 6 there"));
 }
 
-TEST_F(MpiTrain, RankThreadsInProcessesAreRefused) {
-  const Outcome outcome = run(mpirun(2) + kTrain + "--train-iters 6 --ranks 2");
-  EXPECT_NE(outcome.status, 0);
-  EXPECT_THAT(outcome.out, HasSubstr("mpirun starts 2 processes, each of which is one rank"));
+TEST_F(MpiTrain, ProcessesWithRankThreadsTrainAsOneRankDoes) {
+  const Outcome one = run(kTrain + "--train-iters 6");
+  const Outcome ranks = run(mpirun(2) + kTrain + "--train-iters 6 --ranks 2 --tensor-model-parallel-size 2");
+  ASSERT_EQ(ranks.status, 0) << ranks.out;
+  EXPECT_EQ(losses_of(ranks.out), losses_of(one.out));
+  EXPECT_EQ(count(ranks.out, "steps 1 to 6"), 1) << "one rank reports";
+  const Outcome failed = run(mpirun(2) + kTrain + "--train-iters 2 --ranks 2 --save /dev/null/run");
+  EXPECT_NE(failed.status, 0);
 }
 
 // A step whose MPI was not started by srun would be as many runs of one rank.
@@ -81,7 +85,7 @@ TEST_F(MpiTrain, TasksThatMpiDoesNotKnowAreRefused) {
       run("PMIX_NAMESPACE=gone SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2 OMPI_MCA_ess=singleton " + kTrain +
           "--train-iters 6");
   EXPECT_NE(outcome.status, 0);
-  EXPECT_THAT(outcome.out, HasSubstr("rank 0 of 2, MPI sees 1: start with `srun --mpi=pmix`"));
+  EXPECT_THAT(outcome.out, HasSubstr("process 0 of 2, MPI sees 1: start with `srun --mpi=pmix`"));
 }
 
 TEST_F(MpiTrain, AVariableThatIsNoNumberEndsTheJob) {

@@ -67,6 +67,32 @@ TEST_F(ProcessTrain, VariablesOfTorchrunTrainAsOneRankDoes) {
   }
 }
 
+// Two processes of two rank threads each: groups of one process meet in memory, the others through sockets.
+TEST_F(ProcessTrain, ProcessesWithRankThreadsTrainAsOneRankDoes) {
+  const Outcome one = run(kTrain + "--train-iters 6");
+  for (const char* options :
+       {"--tensor-model-parallel-size 2 --data-parallel-sharding-strategy optim",
+        "--tensor-model-parallel-size 2 --pipeline-model-parallel-size 2", "--context-parallel-size 4"}) {
+    next_port();
+    const Outcome ranks = run_all(2, torch_rank, std::string("--train-iters 6 --ranks 2 ") + options);
+    ASSERT_EQ(ranks.status, 0) << options << ranks.out;
+    EXPECT_EQ(losses_of(ranks.out), losses_of(one.out)) << options;
+    EXPECT_EQ(count(ranks.out, "steps 1 to 6"), 1) << "one rank reports";
+  }
+}
+
+TEST_F(ProcessTrain, AProcessThatDiesEndsTheRankThreadsOfTheOthers) {
+  const auto limited = [](int rank, int size) {
+    return (rank == 1 ? "timeout -s KILL 5 env " : "timeout -s KILL 100 env ") + torch_rank(rank, size);
+  };
+  const Outcome outcome =
+      run_all(2, limited, "--train-iters 1000000 --ranks 2 --tensor-model-parallel-size 2");
+  EXPECT_NE(outcome.status, 0);
+  EXPECT_NE(outcome.status, 137) << "it hung";
+  EXPECT_THAT(outcome.out,
+              testing::AnyOf(HasSubstr("because rank 2 failed"), HasSubstr("because rank 3 failed")));
+}
+
 TEST_F(ProcessTrain, TasksOfSrunTrainAsOneRankDoes) {
   const Outcome one = run(kTrain + "--train-iters 4");
   const Outcome ranks = run_all(3, slurm_task, "--train-iters 4 --global-batch-size 6");
@@ -102,7 +128,7 @@ TEST_F(ProcessTrain, WhatIsMissingOrContradictsIsNamed) {
 TEST_F(ProcessTrain, RanksThatContradictEachOtherEndTheRun) {
   const auto size_of_rank = [](int rank, int size) { return torch_rank(rank, rank == 0 ? size : size + 1); };
   EXPECT_THAT(run_all(2, size_of_rank, "--train-iters 1 --global-batch-size 6").out,
-              HasSubstr("WORLD_SIZE is 3 in rank 1 and 2 in rank 0"));
+              HasSubstr("rank 1 knows of 3 ranks and rank 0 of 2"));
   next_port();
   const auto twice = [](int rank, int size) { return torch_rank(rank == 0 ? 0 : 1, size); };
   EXPECT_THAT(run_all(3, twice, "--train-iters 1 --global-batch-size 6").out,

@@ -1,4 +1,5 @@
-// Ranks that meet through sockets, each with its own connection; here all are threads of the test program.
+// Ranks that meet through sockets, each with its own connection; here all are threads of the test program. In
+// MG_RANKS_OF_PROCESS as many of them meet in memory, as the rank threads of one process do.
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -11,18 +12,26 @@
 
 namespace megalith {
 
+constexpr int kRanksOfProcess = MG_RANKS_OF_PROCESS;
+
 void launch(int num_ranks, const std::function<void(Communicator&)>& body) {
   const int port = SocketListener(0).port();  // free again at once
   std::exception_ptr first_error;
   std::mutex mutex;
   {
     std::vector<std::jthread> threads;
-    for (int rank = 0; rank < num_ranks; ++rank) {
-      threads.emplace_back([&, rank] {
+    const int of_process = num_ranks % kRanksOfProcess == 0 ? kRanksOfProcess : 1;
+    const int num_processes = num_ranks / of_process;
+    for (int process = 0; process < num_processes; ++process) {
+      threads.emplace_back([&, process] {
         try {
-          run_socket_rank({.rank = rank, .size = num_ranks, .address = "127.0.0.1", .port = port},
-                          {.timeout = std::chrono::seconds(20), .connect_timeout = std::chrono::seconds(10)},
-                          body);
+          run_socket_ranks({.rank = process,
+                            .size = num_processes,
+                            .address = "127.0.0.1",
+                            .port = port,
+                            .num_threads = of_process},
+                           {.timeout = std::chrono::seconds(20), .connect_timeout = std::chrono::seconds(10)},
+                           body);
         } catch (const PeerFailure&) {
           // Follows from what another rank threw.
         } catch (...) {

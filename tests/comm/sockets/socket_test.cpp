@@ -71,17 +71,18 @@ TEST(Sockets, ARankThatDoesNotComeIsATimeOut) {
   std::string message;
   std::thread other([&] {
     try {
-      run_socket_rank({.rank = 1, .size = 2, .address = "127.0.0.1", .port = port}, {},
-                      [](Communicator& world) {
-                        while (!world.is_aborted()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-                      });
+      run_socket_ranks({.rank = 1, .size = 2, .address = "127.0.0.1", .port = port}, {},
+                       [](Communicator& world) {
+                         while (!world.is_aborted())
+                           std::this_thread::sleep_for(std::chrono::milliseconds(5));
+                       });
     } catch (const PeerFailure&) {
     }
   });
   try {
-    run_socket_rank({.rank = 0, .size = 2, .address = "127.0.0.1", .port = port},
-                    {.timeout = std::chrono::milliseconds(500)},
-                    [](Communicator& world) { world.barrier("step"); });
+    run_socket_ranks({.rank = 0, .size = 2, .address = "127.0.0.1", .port = port},
+                     {.timeout = std::chrono::milliseconds(500)},
+                     [](Communicator& world) { world.barrier("step"); });
   } catch (const std::exception& error) {
     message = error.what();
   }
@@ -98,15 +99,15 @@ TEST(Sockets, AContradictionIsToldToWhoComesLater) {
     const std::optional<SocketMessage> answer = stream.receive(1 << 20);
     return answer && answer->kind == SocketMessage::Kind::kAbort ? answer->call : "no answer";
   };
-  EXPECT_THAT(answer_to_hello(1, 3), HasSubstr("WORLD_SIZE is 3 in rank 1 and 2 in rank 0"));
-  EXPECT_THAT(answer_to_hello(0, 2), HasSubstr("WORLD_SIZE is 3 in rank 1 and 2 in rank 0"));
+  EXPECT_THAT(answer_to_hello(1, 3), HasSubstr("rank 1 knows of 3 ranks and rank 0 of 2"));
+  EXPECT_THAT(answer_to_hello(0, 2), HasSubstr("rank 1 knows of 3 ranks and rank 0 of 2"));
 }
 
 TEST(Sockets, NoServerIsAnErrorWithTheVariables) {
   const int port = SocketListener(0).port();
   try {
-    run_socket_rank({.rank = 1, .size = 2, .address = "127.0.0.1", .port = port},
-                    {.connect_timeout = std::chrono::milliseconds(100)}, [](Communicator&) {});
+    run_socket_ranks({.rank = 1, .size = 2, .address = "127.0.0.1", .port = port},
+                     {.connect_timeout = std::chrono::milliseconds(100)}, [](Communicator&) {});
     FAIL() << "there is no rank 0";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(port)));
@@ -147,11 +148,11 @@ TEST(Sockets, StrangersAreTurnedAway) {
     SocketStream stranger(SocketStream::connect("127.0.0.1", port, std::chrono::seconds(10), "test"));
     stranger.send({.kind = SocketMessage::Kind::kExchange, .size = 1 << 30, .group = "world"});
     EXPECT_FALSE(stranger.receive(1 << 20).has_value());
-    run_socket_rank({.rank = 1, .size = 2, .address = "127.0.0.1", .port = port}, {},
-                    [](Communicator& world) { world.barrier(); });
+    run_socket_ranks({.rank = 1, .size = 2, .address = "127.0.0.1", .port = port}, {},
+                     [](Communicator& world) { world.barrier(); });
   });
-  run_socket_rank({.rank = 0, .size = 2, .address = "127.0.0.1", .port = port}, {},
-                  [](Communicator& world) { world.barrier(); });
+  run_socket_ranks({.rank = 0, .size = 2, .address = "127.0.0.1", .port = port}, {},
+                   [](Communicator& world) { world.barrier(); });
   other.join();
 }
 
