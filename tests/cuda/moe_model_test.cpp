@@ -7,6 +7,7 @@
 
 #include "tests/cuda/short_runs.h"
 #include "tests/models/gpt_fixture.h"
+#include "tests/train/recipe_options.h"
 
 namespace megalith {
 namespace {
@@ -66,12 +67,7 @@ TEST(CudaMoeModel, OneStepOfEveryForm) {
 
 TEST(CudaMoeModel, RecipeTrainsAsOnTheCpu) {
   RunConfig config;
-  Options options;
-  options.add({.name = "model", .title = ""}, config.model);
-  options.add({.name = "data", .title = ""}, config.data);
-  options.add({.name = "optim", .title = ""}, config.optim);
-  options.add({.name = "parallel", .title = ""}, config.parallel);
-  options.add({.name = "train", .title = ""}, config.train);
+  Options options = testing::recipe_options(config);
   read_recipe(options, std::string(MG_TEST_DATA) + "/../../recipes/moe-tiny.yaml");
   complete(config, 0);
   config.data.mock_data = true;

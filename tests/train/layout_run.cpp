@@ -5,9 +5,10 @@
 
 #include <gtest/gtest.h>
 
-#include "megalith/config/options.h"
 #include "megalith/config/recipe.h"
 #include "megalith/core/cuda/cuda_context.h"
+
+#include "tests/train/recipe_options.h"
 
 namespace megalith::testing {
 namespace {
@@ -115,12 +116,7 @@ LayoutRun ten_steps(const LayoutCase& layout) {
   static std::map<std::string, LayoutRun> runs;
   RunConfig config = layout_config(layout);
   config.parallel = layout.parallel;
-  Options options;
-  options.add({.name = "model", .title = ""}, config.model);
-  options.add({.name = "data", .title = ""}, config.data);
-  options.add({.name = "optim", .title = ""}, config.optim);
-  options.add({.name = "parallel", .title = ""}, config.parallel);
-  options.add({.name = "train", .title = ""}, config.train);
+  const Options options = recipe_options(config);
   const auto [place, is_new] = runs.try_emplace(to_yaml(options));
   if (is_new) place->second = run_layout(layout, 10);
   return place->second;
