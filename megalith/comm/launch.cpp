@@ -23,8 +23,8 @@ std::array<char, 256> host_name() {
   return name;
 }
 
-// Through MPI the processes say where process 0 is; then their rank threads meet there through sockets, since
-// few MPI libraries let several threads of a process call them at once.
+// Through MPI the processes say where process 0 is; then their rank threads meet there through sockets:
+// threads call MPI by turns, and one that polls would hold up the others.
 void run_threads_of_mpi(const Launch& launch, std::chrono::milliseconds timeout,
                         const std::function<void(const Communicator&)>& check,
                         const std::function<void(Communicator&)>& body) {
@@ -48,7 +48,8 @@ void run_threads_of_mpi(const Launch& launch, std::chrono::milliseconds timeout,
       bool is_one_node = true;
       for (int p = 1; p < processes.size(); ++p) is_one_node = is_one_node && name_of(p) == name_of(0);
       sockets.port = static_cast<int>(all[0]);
-      sockets.address = is_one_node ? "127.0.0.1" : std::string(name_of(0));
+      sockets.address = text_from("MASTER_ADDR");
+      if (sockets.address.empty()) sockets.address = is_one_node ? "127.0.0.1" : name_of(0);
       try {
         run_socket_ranks(sockets, {.timeout = timeout}, body, server ? &*server : nullptr);
       } catch (const std::exception& failure) {
