@@ -32,9 +32,9 @@ TEST_P(CudaOffloadedActivations, GiveTheSameBits) {
   config.model.num_layers = 8;
   config.model.hidden_size = 128;
   config.model.ffn_hidden_size = 512;
-  config.model.max_position_embeddings = config.data.seq_length = 512;
-  config.train.micro_batch_size = 4;
-  config.train.global_batch_size = 8;
+  config.model.max_position_embeddings = config.data.seq_length = at_most(128, 512);
+  config.train.micro_batch_size = at_most(1, 4);
+  config.train.global_batch_size = at_most(2, 8);
   config.model.bf16 = std::get<0>(GetParam());
   config.train.recompute_granularity = std::get<1>(GetParam());
   const int64_t steps = at_most(1, 3);
