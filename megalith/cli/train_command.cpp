@@ -19,6 +19,7 @@
 #include "megalith/core/has_cuda.h"
 #include "megalith/core/memory/activation_arena.h"
 #include "megalith/core/memory/out_of_memory.h"
+#include "megalith/parallel/process_advice.h"
 #include "megalith/plan/largest_batch.h"
 #include "megalith/tokenizer/tokenizer.h"
 #include "megalith/train/trainer.h"
@@ -185,6 +186,9 @@ void run_train(CommandLine& line) {
     const RankWorld world(place.host, exec, {.timeout = timeout});
     world.run([&](Communicator& comm) {
       const Mesh mesh(comm, config.parallel);
+      if (const std::string advice = process_advice(mesh);
+          exec.device().is_cuda() && place.host.rank() == 0 && !advice.empty())
+        log_warn("{}", advice);
       Trainer trainer(config, vocabulary, yaml, mesh, exec);
       const TrainSummary summary = run_or_advise(trainer, stop, config, launch.num_ranks, exec);
       report_memory(place.host, exec);

@@ -1,5 +1,6 @@
-// Ranks that meet through sockets, each with its own connection; here all are threads of the test program. In
-// MG_RANKS_OF_PROCESS as many of them meet in memory, as the rank threads of one process do.
+// Ranks that meet through sockets, each with its own connection; here all are threads of the test program. As
+// many of them as the variable MG_RANKS_OF_PROCESS says meet in memory, as rank threads of one process do.
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -12,7 +13,11 @@
 
 namespace megalith {
 
-constexpr int kRanksOfProcess = MG_RANKS_OF_PROCESS;
+int ranks_of_process(int num_ranks) {
+  const char* text = std::getenv("MG_RANKS_OF_PROCESS");
+  const int wanted = text == nullptr ? 1 : std::atoi(text);
+  return num_ranks % wanted == 0 ? wanted : 1;
+}
 
 void launch(int num_ranks, const std::function<void(Communicator&)>& body) {
   const int port = SocketListener(0).port();  // free again at once
@@ -20,7 +25,7 @@ void launch(int num_ranks, const std::function<void(Communicator&)>& body) {
   std::mutex mutex;
   {
     std::vector<std::jthread> threads;
-    const int of_process = num_ranks % kRanksOfProcess == 0 ? kRanksOfProcess : 1;
+    const int of_process = ranks_of_process(num_ranks);
     const int num_processes = num_ranks / of_process;
     for (int process = 0; process < num_processes; ++process) {
       threads.emplace_back([&, process] {
