@@ -53,17 +53,20 @@ std::vector<ContextCase> context_cases() {
                        const std::vector<int64_t>& tokens = {}) {
     cases.push_back({{.name = name, .num_ranks = num_ranks, .parallel = parallel, .window = tokens}, rows});
   };
-  for (const int ranks : {2, 4})
-    for (std::string kind : kKinds) {
-      if (ranks == 2 && kind == "a2a+p2p") continue;
-      const ParallelConfig parallel = context(ranks, kind);
-      std::replace_if(
-          kind.begin(), kind.end(), [](char c) { return c == '+' || c == '_'; }, 'X');
-      const std::string name = fmt::format("Cp{}_{}", ranks, kind);
-      add("Packed" + name, ranks, parallel, Rows::kPacked);
-      add("Window" + name, ranks, parallel, Rows::kWhole, window);
-      add("PackedWindow" + name, ranks, parallel, Rows::kPacked, window);
-    }
+  const auto short_name = [](std::string kind) {
+    std::replace_if(
+        kind.begin(), kind.end(), [](char c) { return c == '+' || c == '_'; }, 'X');
+    return kind;
+  };
+  for (const std::string kind : kKinds) {
+    const std::string name = "Cp4_" + short_name(kind);
+    add("Packed" + name, 4, context(4, kind), Rows::kPacked);
+    add("Window" + name, 4, context(4, kind), Rows::kWhole, window);
+    add("PackedWindow" + name, 4, context(4, kind), Rows::kPacked, window);
+  }
+  for (const std::string kind : {"p2p", "a2a", "all_gather"})
+    add("PackedWindowCp2_" + short_name(kind), 2, context(2, kind), Rows::kPacked, window);
+  add("PackedCp2_p2p", 2, context(2, "p2p"), Rows::kPacked);
   add("Cp4_a2aXp2p", 4, context(4, "a2a+p2p"), Rows::kWhole);
   add("WindowDp2", 2, {}, Rows::kWhole, window);
   add("WindowOfOne", 4, context(4, "p2p"), Rows::kWhole, {0, 0});

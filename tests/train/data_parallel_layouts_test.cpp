@@ -38,12 +38,12 @@ std::vector<LayoutCase> cases() {
            .is_gpt2 = is_gpt2},
           {"optim_grads", "optim_grads_params"});
     };
-    dense("Dp2", 2, {});
     dense("Dp4", 4, {});
     dense("Hsdp2x2", 4, {.num_distributed_optimizer_instances = 2});
     dense("Tp2SpDp2", 4, {.tensor_model_parallel_size = 2, .sequence_parallel = true});
     dense("Pp2Dp2", 4, {.pipeline_model_parallel_size = 2});
   }
+  add({.name = "Llama_Dp2", .num_ranks = 2}, {"optim_grads", "optim_grads_params"});
   const auto tied = [&](const std::string& name, int num_ranks, const ParallelConfig& parallel,
                         std::initializer_list<const char*> strategies) {
     add({.name = "Gpt2_" + name, .num_ranks = num_ranks, .parallel = parallel, .is_gpt2 = true}, strategies);

@@ -54,11 +54,6 @@ std::vector<LayoutCase> moe_cases() {
         .pipeline_model_parallel_size = 2, .expert_model_parallel_size = 2, .pipeline_schedule = schedule};
   };
   add_both("Ep2", 2, ep(2), by_sigmoid());
-  add_both("Ep2_softmax", 2, ep(2), by_softmax());
-  add_both("Tp2SpEtp2", 2,
-           {.tensor_model_parallel_size = 2, .expert_tensor_parallel_size = 2, .sequence_parallel = true},
-           by_softmax());
-  add_both("Tp2SpEp2Etp1OnTwo", 2, tp2_ep2(1), by_sigmoid());
   add_both("Ep4", 4, ep(4), by_sigmoid());
   add_both("Ep4_softmax", 4, ep(4), by_softmax());
   add_both("Dp2Ep1", 2, {}, by_sigmoid());
@@ -78,6 +73,10 @@ std::vector<LayoutCase> moe_cases() {
                        const MoeConfig& moe) {
     cases.push_back({.name = name, .num_ranks = num_ranks, .parallel = parallel, .moe = moe});
   };
+  add("Tp2SpEtp2", 2,
+      {.tensor_model_parallel_size = 2, .expert_tensor_parallel_size = 2, .sequence_parallel = true},
+      by_softmax());
+  add("Tp2SpEp2Etp1OnTwo", 2, tp2_ep2(1), by_sigmoid());
   for (const std::string sharding : {"optim", "optim_grads_params"})
     add("Ep2_" + sharding, 2, {.expert_model_parallel_size = 2, .data_parallel_sharding_strategy = sharding},
         by_softmax());
