@@ -1,31 +1,16 @@
 #include "megalith/comm/run_ranks.h"
 
 #include <exception>
-#include <mutex>
 #include <numeric>
 #include <system_error>
 #include <thread>
 #include <vector>
 
+#include "megalith/comm/first_error.h"
 #include "megalith/comm/thread_communicator.h"
 
 namespace megalith {
 namespace {
-
-class FirstError {
- public:
-  void keep(std::exception_ptr error) {
-    const std::lock_guard lock(mutex_);
-    if (!error_) error_ = std::move(error);
-  }
-  void rethrow() const {
-    if (error_) std::rethrow_exception(error_);
-  }
-
- private:
-  std::mutex mutex_;
-  std::exception_ptr error_;
-};
 
 void run_rank(const std::shared_ptr<ThreadGroup>& group, int rank, FirstError& first_error,
               const std::function<void(Communicator&)>& body) {

@@ -1,11 +1,11 @@
 #include "megalith/comm/socket_launch.h"
 
 #include <exception>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "megalith/base/log.h"
+#include "megalith/comm/first_error.h"
 #include "megalith/comm/socket_communicator.h"
 #include "megalith/comm/socket_server.h"
 
@@ -52,25 +52,6 @@ void run_rank(int rank, const SocketLaunch& launch, const SocketOptions& options
       fmt::format("rank {} ends because rank {} failed: {}", rank, failure->rank, failure->reason));
 }
 
-// An error of a rank's own comes before those that follow from other ranks.
-class FirstError {
- public:
-  void keep(std::exception_ptr error, bool is_own) {
-    const std::lock_guard lock(mutex_);
-    if (error_ && (is_own_ || !is_own)) return;
-    error_ = std::move(error);
-    is_own_ = is_own;
-  }
-  void rethrow() const {
-    if (error_) std::rethrow_exception(error_);
-  }
-
- private:
-  std::mutex mutex_;
-  std::exception_ptr error_;
-  bool is_own_ = false;
-};
-
 }  // namespace
 
 void run_socket_ranks(const SocketLaunch& launch, const SocketOptions& options,
@@ -78,14 +59,14 @@ void run_socket_ranks(const SocketLaunch& launch, const SocketOptions& options,
   const int num_ranks = launch.size * launch.num_threads, first_rank = launch.rank * launch.num_threads;
   std::optional<SocketServer> own_server;
   if (launch.rank == 0 && server == nullptr) server = &own_server.emplace(launch.port, num_ranks);
-  FirstError first_error;
+  FirstError own, of_peers;  // what follows from other ranks is thrown where no rank here failed itself
   const auto run = [&](int rank, const std::shared_ptr<LocalRanks>& local) {
     try {
       run_rank(rank, launch, options, local, body);
     } catch (const PeerFailure&) {
-      first_error.keep(std::current_exception(), false);
+      of_peers.keep(std::current_exception());
     } catch (...) {
-      first_error.keep(std::current_exception(), true);
+      own.keep(std::current_exception());
     }
   };
   if (launch.num_threads == 1) {
@@ -96,7 +77,8 @@ void run_socket_ranks(const SocketLaunch& launch, const SocketOptions& options,
     for (int i = 0; i < launch.num_threads; ++i) threads.emplace_back([&, i] { run(first_rank + i, local); });
   }
   if (server != nullptr) server->wait_until_left(options.grace);
-  first_error.rethrow();
+  own.rethrow();
+  of_peers.rethrow();
 }
 
 }  // namespace megalith

@@ -17,9 +17,8 @@ std::string process_advice(const Mesh& mesh) {
     lost += fmt::format("{}rows of experts are packed and go by NCCL", lost.empty() ? "" : ", and ");
   if (lost.empty()) return "";
   return fmt::format(
-      "{}, since these ranks are in several processes: faster with one process for each node (--gpus N "
-      "starts "
-      "N ranks in each)",
+      "{}, since these ranks are in several processes; one process for each node (--gpus N starts N ranks in "
+      "each) keeps them together",
       lost);
 }
 

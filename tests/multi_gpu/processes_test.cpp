@@ -1,16 +1,11 @@
 // Processes with two GPUs each, here parts of one program: GPUs of one process reach each other, and all of
 // them sum together.
-#include <exception>
-#include <mutex>
-#include <thread>
-
 #include <gtest/gtest.h>
 
 #include "megalith/comm/peer_access.h"
-#include "megalith/comm/socket_launch.h"
-#include "megalith/comm/socket_stream.h"
 #include "megalith/ops/elementwise.h"
 
+#include "tests/comm/run_processes.h"
 #include "tests/multi_gpu/gpu_ranks.h"
 
 namespace megalith {
@@ -19,34 +14,15 @@ namespace {
 constexpr int kProcesses = 2, kOfProcess = 2;
 
 void on_processes(const std::function<void(Communicator& host, Communicator& world, Exec& exec)>& body) {
-  const int port = SocketListener(0).port();  // free again at once
-  std::mutex mutex;
-  std::exception_ptr first_error;
-  {
-    std::vector<std::jthread> processes;
-    for (int process = 0; process < kProcesses; ++process)
-      processes.emplace_back([&, process] {
-        try {
-          run_socket_ranks({.rank = process,
-                            .size = kProcesses,
-                            .address = "127.0.0.1",
-                            .port = port,
-                            .num_threads = kOfProcess},
-                           {.timeout = std::chrono::seconds(30)}, [&](Communicator& host) {
-                             Exec exec({.device = {DeviceKind::kCuda, host.rank()}, .num_threads = 1});
-                             const RankWorld world(host, exec, {.timeout = std::chrono::seconds(30)});
-                             world.run([&](Communicator& comm) {
-                               body(host, comm, exec);
-                               exec.synchronize();
-                             });
-                           });
-        } catch (...) {
-          const std::lock_guard lock(mutex);
-          if (!first_error) first_error = std::current_exception();
-        }
-      });
-  }
-  if (first_error) std::rethrow_exception(first_error);
+  constexpr auto kTimeout = std::chrono::seconds(30);
+  run_processes(kProcesses, kOfProcess, {.timeout = kTimeout}, [&](Communicator& host) {
+    Exec exec({.device = {DeviceKind::kCuda, host.rank()}, .num_threads = 1});
+    const RankWorld world(host, exec, {.timeout = kTimeout});
+    world.run([&](Communicator& comm) {
+      body(host, comm, exec);
+      exec.synchronize();
+    });
+  });
 }
 
 TEST(GpuProcesses, ReachThePeersOfTheirProcessAndSumWithAll) {

@@ -3,15 +3,13 @@
 
 #include <mutex>
 #include <set>
-#include <thread>
-#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "megalith/comm/run_ranks.h"
-#include "megalith/comm/socket_launch.h"
-#include "megalith/comm/socket_stream.h"
+
+#include "tests/comm/run_processes.h"
 
 namespace megalith {
 namespace {
@@ -20,21 +18,13 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::set<std::string> advice_of(int num_threads, const ParallelConfig& parallel) {
-  const int port = SocketListener(0).port();  // free again at once
   std::mutex mutex;
   std::set<std::string> all;
-  std::vector<std::jthread> processes;
-  for (int process = 0; process < 2; ++process)
-    processes.emplace_back([&, process] {
-      run_socket_ranks(
-          {.rank = process, .size = 2, .address = "127.0.0.1", .port = port, .num_threads = num_threads}, {},
-          [&](Communicator& world) {
-            const std::string advice = process_advice(Mesh(world, parallel));
-            const std::lock_guard lock(mutex);
-            all.insert(advice);
-          });
-    });
-  processes.clear();  // joins
+  run_processes(2, num_threads, {}, [&](Communicator& world) {
+    const std::string advice = process_advice(Mesh(world, parallel));
+    const std::lock_guard lock(mutex);
+    all.insert(advice);
+  });
   return all;
 }
 

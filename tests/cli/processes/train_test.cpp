@@ -26,7 +26,8 @@ class ProcessTrain : public testing::Test {
     unsetenv("MASTER_PORT");
   }
   void next_port() {
-    setenv("MASTER_PORT", std::to_string(20000 + (getpid() * 8 + num_ports_++) % 20000).c_str(), 1);
+    // Below those that the system gives to sockets of other tests.
+    setenv("MASTER_PORT", std::to_string(20000 + (getpid() * 8 + num_ports_++) % 12000).c_str(), 1);
   }
   static std::string torch_rank(int rank, int size) {
     const std::string place = std::to_string(rank), all = std::to_string(size);
