@@ -110,9 +110,10 @@ function(megalith_layer name)
   endif()
 endfunction()
 
-# megalith_tests(name [DEPS layer...]): tests/name/*_test.cpp against the layer of the same name.
+# megalith_tests(name [DEPS layer...] [SHARDS filter]): tests/name/*_test.cpp against the layer of the same name.
+# Each case is a process, but for those that the filter names: they share what takes long to make, and run in four.
 function(megalith_tests name)
-  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "SHARDS" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*.cpp)
   if(NOT sources)
     return()
@@ -125,5 +126,15 @@ function(megalith_tests name)
   # Tests call the program's code, which is optimised; their own would take most of the time to build.
   target_compile_options(test_${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   megalith_precompile(test_${name} test_base <gmock/gmock.h> <gtest/gtest.h>)
-  gtest_discover_tests(test_${name} NO_PRETTY_VALUES TEST_PREFIX ${name}/ DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
+  set(alone "*")
+  if(ARG_SHARDS)
+    set(alone "-${ARG_SHARDS}")
+    foreach(shard RANGE 3)
+      add_test(NAME ${name}/shard_${shard} COMMAND test_${name} --gtest_filter=${ARG_SHARDS})
+      set_tests_properties(${name}/shard_${shard} PROPERTIES TIMEOUT 900
+        ENVIRONMENT "GTEST_TOTAL_SHARDS=4;GTEST_SHARD_INDEX=${shard}")
+    endforeach()
+  endif()
+  gtest_discover_tests(test_${name} NO_PRETTY_VALUES TEST_PREFIX ${name}/ TEST_FILTER "${alone}" DISCOVERY_TIMEOUT 60
+    PROPERTIES TIMEOUT 300)
 endfunction()

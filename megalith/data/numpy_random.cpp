@@ -16,11 +16,14 @@ NumpyRandomState::NumpyRandomState(uint32_t seed) {
 
 void NumpyRandomState::refill() {
   constexpr int kShift = 397;
-  for (int i = 0; i < kWords; ++i) {
-    const uint32_t joined = (state_[i] & 0x80000000u) | (state_[(i + 1) % kWords] & 0x7fffffffu);
+  const auto renew = [this](int i, int next, int shifted) {
+    const uint32_t joined = (state_[i] & 0x80000000u) | (state_[next] & 0x7fffffffu);
     const uint32_t twist = (joined & 1u) != 0 ? 0x9908b0dfu : 0u;
-    state_[i] = state_[(i + kShift) % kWords] ^ (joined >> 1) ^ twist;
-  }
+    state_[i] = state_[shifted] ^ (joined >> 1) ^ twist;
+  };
+  for (int i = 0; i < kWords - kShift; ++i) renew(i, i + 1, i + kShift);
+  for (int i = kWords - kShift; i < kWords - 1; ++i) renew(i, i + 1, i + kShift - kWords);
+  renew(kWords - 1, 0, kShift - 1);
   next_ = 0;
 }
 
@@ -34,9 +37,18 @@ uint32_t NumpyRandomState::next_u32() {
   return y;
 }
 
+namespace {
+
+// All ones up to the highest bit of `max`, which is at least 1.
+uint64_t mask_of(uint64_t max) {
+  return std::numeric_limits<uint64_t>::max() >> std::countl_zero(max);
+}
+
+}  // namespace
+
 uint64_t NumpyRandomState::bounded(uint64_t max) {
   if (max == 0) return 0;
-  const uint64_t mask = std::numeric_limits<uint64_t>::max() >> std::countl_zero(max);
+  const uint64_t mask = mask_of(max);
   uint64_t value = 0;
   do {
     if (max > std::numeric_limits<uint32_t>::max()) {
@@ -47,6 +59,19 @@ uint64_t NumpyRandomState::bounded(uint64_t max) {
     }
   } while (value > max);
   return value;
+}
+
+void NumpyRandomState::draw_places(uint64_t last, std::span<uint64_t> places) {
+  if (last > std::numeric_limits<uint32_t>::max()) {
+    for (uint64_t& place : places) place = bounded(last--);
+    return;
+  }
+  // The next draw overwrites one that is too large: a branch there would often be foreseen wrongly.
+  for (size_t i = 0; i < places.size();) {
+    const uint64_t max = last - i;
+    places[i] = next_u32() & mask_of(max);
+    i += places[i] <= max ? 1 : 0;
+  }
 }
 
 namespace {

@@ -1,6 +1,7 @@
 #pragma once
 // defines: NumpyRandomState, NumpyGenerator
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -19,15 +20,24 @@ class NumpyRandomState {
   /// Uniform in [0, max] by masked rejection: one 32-bit draw a try, two (high word first) above 2^32 - 1.
   uint64_t bounded(uint64_t max);
 
-  /// RandomState.shuffle of a one-dimensional array.
+  /// RandomState.shuffle of a one-dimensional array: each value, from the last one on, changes places with
+  /// one at or before it. Places are drawn ahead of their swaps, for which memory gets ready meanwhile.
   template <class T>
   void shuffle(std::span<T> values) {
-    for (size_t i = values.size(); i-- > 1;) std::swap(values[i], values[bounded(i)]);
+    std::array<uint64_t, 64> places;
+    for (size_t left = values.size(); left > 1;) {
+      const std::span<uint64_t> drawn = std::span(places).first(std::min(places.size(), left - 1));
+      draw_places(left - 1, drawn);
+      for (const uint64_t place : drawn) __builtin_prefetch(&values[place], 1);
+      for (const uint64_t place : drawn) std::swap(values[--left], values[place]);
+    }
   }
 
  private:
   static constexpr int kWords = 624;
   void refill();
+  /// bounded(last), bounded(last - 1) and so on; `last` is at least places.size().
+  void draw_places(uint64_t last, std::span<uint64_t> places);
 
   std::array<uint32_t, kWords> state_;
   int next_ = kWords;

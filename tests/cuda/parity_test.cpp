@@ -136,7 +136,6 @@ TEST(CudaTraining, HundredStepsInBf16FollowTheCpuInF32) {
   config.model.hidden_dropout = config.model.attention_dropout = 0;
   config.model.hidden_size = 128, config.model.ffn_hidden_size = 352;
   config.model.max_position_embeddings = config.data.seq_length = 64;
-  config.data.mock_data = false;
   config.data.data_path = {(folder / "throws").string()};
   config.optim.lr_decay_iters = 100, config.optim.lr_warmup_iters = 10;
   config.train.micro_batch_size = 8, config.train.global_batch_size = 16;

@@ -29,7 +29,7 @@ class CudaOffloadedActivations : public ::testing::TestWithParam<std::tuple<bool
 
 TEST_P(CudaOffloadedActivations, GiveTheSameBits) {
   RunConfig config = plain_run();
-  config.model.num_layers = 8;
+  config.model.num_layers = at_most(3, 8);
   config.model.hidden_size = 128;
   config.model.ffn_hidden_size = 512;
   config.model.max_position_embeddings = config.data.seq_length = at_most(128, 512);
@@ -40,11 +40,12 @@ TEST_P(CudaOffloadedActivations, GiveTheSameBits) {
   const int64_t steps = at_most(1, 3);
   const GpuRun::Result expected = GpuRun(config).steps(steps);
   int64_t peak_bytes = expected.peak_bytes;
-  for (const int64_t num_layers : {2, 4, 7}) {
+  for (const int64_t num_layers : is_short_run() ? std::vector<int64_t>{2} : std::vector<int64_t>{2, 4, 7}) {
     SCOPED_TRACE(num_layers);
     config.train.cpu_offloading_num_layers = num_layers;
     const GpuRun::Result got = GpuRun(config).steps(steps);
     expect_same(got, expected);
+    if (is_short_run()) continue;  // so small a model's peak need not be among its activations
     EXPECT_LT(got.peak_bytes, peak_bytes);
     peak_bytes = got.peak_bytes;
   }

@@ -35,14 +35,21 @@ struct ContextCase {
 
 class ContextLayouts : public ::testing::TestWithParam<ContextCase> {};
 
+// Of all tests, so that they share the run of one rank.
+std::string documents() {
+  static const testing::RunFolder folder;
+  static const std::string prefix = [] {
+    const std::string path = folder / "documents";
+    write_counting_documents(path, static_cast<int32_t>(testing::layout_tokens().eod));
+    return path;
+  }();
+  return prefix;
+}
+
 TEST_P(ContextLayouts, TenStepsEqualOneRank) {
   MG_NEED_RANKS(GetParam().layout.num_ranks);
-  const testing::RunFolder folder;
   LayoutCase layout = GetParam().layout;
-  if (GetParam().rows == Rows::kPacked) {
-    layout.documents = folder / "documents";
-    write_counting_documents(layout.documents, static_cast<int32_t>(testing::layout_tokens().eod));
-  }
+  if (GetParam().rows == Rows::kPacked) layout.documents = documents();
   testing::expect_equal_to_one_rank(layout);
 }
 

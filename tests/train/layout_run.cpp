@@ -103,12 +103,20 @@ int largest_layout() {
 #endif
 }
 
-LayoutRun run_layout(const LayoutCase& layout, int num_steps) {
-  return LayoutRunner(layout_config(layout), kTokens, {.num_steps = num_steps, .device = kDevice})
-      .run(layout.parallel, layout.num_ranks);
+namespace {
+
+std::string text_of(RunConfig config) {
+  return to_yaml(recipe_options(config));
 }
 
-namespace {
+// A recipe and its data, which take longer to make than ten steps, once for all tests of a program.
+const LayoutRunner& runner_of(const RunConfig& config, int num_steps) {
+  static std::map<std::pair<std::string, int>, LayoutRunner> runners;
+  return runners
+      .try_emplace({text_of(config), num_steps}, config, kTokens,
+                   LayoutRunner::Options{.num_steps = num_steps, .device = kDevice})
+      .first->second;
+}
 
 // Ten steps; those of one rank once for all tests of a program.
 LayoutRun ten_steps(const LayoutCase& layout) {
@@ -116,13 +124,16 @@ LayoutRun ten_steps(const LayoutCase& layout) {
   static std::map<std::string, LayoutRun> runs;
   RunConfig config = layout_config(layout);
   config.parallel = layout.parallel;
-  const Options options = recipe_options(config);
-  const auto [place, is_new] = runs.try_emplace(to_yaml(options));
+  const auto [place, is_new] = runs.try_emplace(text_of(config));
   if (is_new) place->second = run_layout(layout, 10);
   return place->second;
 }
 
 }  // namespace
+
+LayoutRun run_layout(const LayoutCase& layout, int num_steps) {
+  return runner_of(layout_config(layout), num_steps).run(layout.parallel, layout.num_ranks);
+}
 
 LayoutRun expect_equal_runs(const LayoutCase& expected, const LayoutCase& actual) {
   const LayoutRun wanted = ten_steps(expected);

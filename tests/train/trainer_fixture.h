@@ -1,5 +1,5 @@
 #pragma once
-// defines: small_run, RunFolder, train_run, train_on_ranks
+// defines: RunFolder, small_documents, small_run, train_run, train_on_ranks
 
 #include <filesystem>
 
@@ -7,11 +7,46 @@
 
 #include "megalith/base/files.h"
 #include "megalith/comm/run_ranks.h"
+#include "megalith/core/rng.h"
+#include "megalith/data/indexed_dataset_builder.h"
 #include "megalith/train/trainer.h"
 
 namespace megalith::testing {
 
-/// A run of some steps of a small model on mock data.
+/// A folder that goes away with its object.
+class RunFolder {
+ public:
+  RunFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "megalith_train_XXXXXX").string();
+    MG_CHECK(mkdtemp(name.data()) != nullptr, "no temporary folder");
+    path_ = name;
+  }
+  ~RunFolder() { std::filesystem::remove_all(path_); }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// 64 documents of 1 to 4095 counting tokens below 95, ended by 95, as mock data are but for their number: the
+/// indices of mock data take longer to make than the steps of a test.
+inline std::string small_documents() {
+  static const RunFolder folder;
+  static const std::string prefix = [] {
+    const std::string path = folder / "documents";
+    IndexedDatasetBuilder builder(path, TokenType::kU16);
+    for (uint64_t document = 0; document < 64; ++document) {
+      std::vector<int32_t> tokens(1 + RngKey{3, 1}.bits(document) % 4095, 95);
+      for (size_t i = 0; i + 1 < tokens.size(); ++i) tokens[i] = static_cast<int32_t>((i + 1) % 95);
+      builder.add_document(tokens);
+    }
+    builder.finish();
+    return path;
+  }();
+  return prefix;
+}
+
+/// A run of some steps of a small model on small_documents().
 inline RunConfig small_run(int64_t train_iters) {
   RunConfig c;
   c.model.num_layers = 2;
@@ -22,7 +57,7 @@ inline RunConfig small_run(int64_t train_iters) {
   c.model.make_vocab_size_divisible_by = 16;
   c.model.max_position_embeddings = 24;
   c.model.hidden_dropout = c.model.attention_dropout = 0.1;
-  c.data.mock_data = true;
+  c.data.data_path = {small_documents()};
   c.data.split = "90,10,0";
   c.data.seq_length = 24;
   c.data.reset_attention_mask = c.data.reset_position_ids = c.data.eod_mask_loss = true;
@@ -37,21 +72,6 @@ inline RunConfig small_run(int64_t train_iters) {
   c.train.eval_iters = 1;
   return c;
 }
-
-/// A folder that goes away with the test.
-class RunFolder {
- public:
-  RunFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "megalith_train_XXXXXX").string();
-    MG_CHECK(mkdtemp(name.data()) != nullptr, "no temporary folder");
-    path_ = name;
-  }
-  ~RunFolder() { std::filesystem::remove_all(path_); }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline TrainSummary train_run(const RunConfig& config) {
   StopSignal stop;
