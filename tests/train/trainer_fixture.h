@@ -28,8 +28,8 @@ class RunFolder {
   std::filesystem::path path_;
 };
 
-/// 64 documents of 1 to 4095 counting tokens below 95, ended by 95, as mock data are but for their number: the
-/// indices of mock data take longer to make than the steps of a test.
+/// 64 documents of 1 to 4095 counting tokens below 95, ended by 95, as mock data are but for their number:
+/// the indices of mock data take longer to make than the steps of a test.
 inline std::string small_documents() {
   static const RunFolder folder;
   static const std::string prefix = [] {
