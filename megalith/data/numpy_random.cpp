@@ -37,39 +37,20 @@ uint32_t NumpyRandomState::next_u32() {
   return y;
 }
 
-namespace {
-
-// All ones up to the highest bit of `max`, which is at least 1.
-uint64_t mask_of(uint64_t max) {
-  return std::numeric_limits<uint64_t>::max() >> std::countl_zero(max);
-}
-
-}  // namespace
-
 uint64_t NumpyRandomState::bounded(uint64_t max) {
   if (max == 0) return 0;
-  const uint64_t mask = mask_of(max);
-  uint64_t value = 0;
-  do {
-    if (max > std::numeric_limits<uint32_t>::max()) {
-      const uint64_t high = next_u32();
-      value = (high << 32 | next_u32()) & mask;
-    } else {
-      value = next_u32() & mask;
-    }
-  } while (value > max);
-  return value;
+  uint64_t place = 0;
+  draw_places(max, {&place, 1});
+  return place;
 }
 
 void NumpyRandomState::draw_places(uint64_t last, std::span<uint64_t> places) {
-  if (last > std::numeric_limits<uint32_t>::max()) {
-    for (uint64_t& place : places) place = bounded(last--);
-    return;
-  }
   // The next draw overwrites one that is too large: a branch there would often be foreseen wrongly.
   for (size_t i = 0; i < places.size();) {
     const uint64_t max = last - i;
-    places[i] = next_u32() & mask_of(max);
+    const uint64_t mask = std::numeric_limits<uint64_t>::max() >> std::countl_zero(max);
+    const uint64_t high = max > std::numeric_limits<uint32_t>::max() ? uint64_t{next_u32()} << 32 : 0;
+    places[i] = (high | next_u32()) & mask;
     i += places[i] <= max ? 1 : 0;
   }
 }

@@ -36,7 +36,7 @@ class NumpyRandomState {
  private:
   static constexpr int kWords = 624;
   void refill();
-  /// bounded(last), bounded(last - 1) and so on; `last` is at least places.size().
+  /// bounded(last), bounded(last - 1) and so on, down to 1 at least.
   void draw_places(uint64_t last, std::span<uint64_t> places);
 
   std::array<uint32_t, kWords> state_;
