@@ -18,10 +18,10 @@ void run_rank(int rank, const SocketLaunch& launch, const SocketOptions& options
   SocketWorld::Options of_world{
       .rank = rank, .size = launch.size * launch.num_threads, .timeout = options.timeout};
   if (local) of_world.on_failure = [local](const SocketWorld::Failure& failure) { local->end(failure); };
-  const auto world =
-      std::make_shared<SocketWorld>(std::make_unique<SocketStream>(SocketStream::connect(
-                                        launch.address, launch.port, options.connect_timeout, what)),
-                                    of_world);
+  const auto world = std::make_shared<SocketWorld>(
+      std::make_unique<SocketStream>(
+          SocketStream::connect(launch.address, launch.port, options.connect_timeout, what), options.silence),
+      of_world);
   if (local) local->connect(rank, world);
   std::exception_ptr own_error;
   try {
@@ -58,7 +58,8 @@ void run_socket_ranks(const SocketLaunch& launch, const SocketOptions& options,
                       const std::function<void(Communicator&)>& body, SocketServer* server) {
   const int num_ranks = launch.size * launch.num_threads, first_rank = launch.rank * launch.num_threads;
   std::optional<SocketServer> own_server;
-  if (launch.rank == 0 && server == nullptr) server = &own_server.emplace(launch.port, num_ranks);
+  if (launch.rank == 0 && server == nullptr)
+    server = &own_server.emplace(launch.port, num_ranks, options.silence);
   FirstError own, of_peers;  // what follows from other ranks is thrown where no rank here failed itself
   const auto run = [&](int rank, const std::shared_ptr<LocalRanks>& local) {
     try {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "megalith/comm/communicator.h"
+#include "megalith/comm/socket_stream.h"
 
 namespace megalith {
 
@@ -36,6 +37,8 @@ struct SocketOptions {
   std::chrono::milliseconds connect_timeout = std::chrono::minutes(2);
   /// How long after a failure the other ranks may take to notice it.
   std::chrono::milliseconds grace = std::chrono::seconds(10);
+  /// How long a host may leave its connection without an answer before its ranks are lost.
+  std::chrono::milliseconds silence = kHostSilence;
 };
 
 class SocketServer;

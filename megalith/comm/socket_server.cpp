@@ -19,8 +19,8 @@ void append(const std::string& payload, std::string& to) {
 
 }  // namespace
 
-SocketServer::SocketServer(int port, int num_ranks)
-    : listener_(port), num_ranks_(num_ranks), accepting_([this] { accept_all(); }) {}
+SocketServer::SocketServer(int port, int num_ranks, std::chrono::milliseconds silence)
+    : listener_(port), num_ranks_(num_ranks), silence_(silence), accepting_([this] { accept_all(); }) {}
 
 SocketServer::~SocketServer() {
   {
@@ -48,7 +48,7 @@ void SocketServer::accept_all() {
     }
     if (descriptor < 0) continue;
     Client& client = *clients_.emplace_back(std::make_unique<Client>());
-    client.stream = std::make_unique<SocketStream>(descriptor);
+    client.stream = std::make_unique<SocketStream>(descriptor, silence_);
     threads_.emplace_back([this, &client] { serve(client); });
   }
 }
@@ -69,7 +69,7 @@ void SocketServer::serve(Client& client) {
   if (client.rank < 0) return;
   if (!client.has_left && !is_ending_)
     fail_all(client.rank,
-             fmt::format("the connection to rank {} was lost: its process has ended", client.rank));
+             fmt::format("the connection to rank {} was lost: {}", client.rank, client.stream->loss()));
   if (!client.has_left) ++num_gone_;
   client.has_left = true;
   ranks_.erase(client.rank);

@@ -21,7 +21,7 @@ namespace megalith {
 /// each other, not for the data of a step on many nodes: all of it passes through one process.
 class SocketServer {
  public:
-  SocketServer(int port, int num_ranks);
+  SocketServer(int port, int num_ranks, std::chrono::milliseconds silence = kHostSilence);
   /// Ends all connections.
   ~SocketServer();
   SocketServer(const SocketServer&) = delete;
@@ -56,6 +56,7 @@ class SocketServer {
 
   SocketListener listener_;
   int num_ranks_;
+  std::chrono::milliseconds silence_;
   std::mutex mutex_;
   std::condition_variable changed_;
   // All under mutex_:

@@ -46,15 +46,30 @@ bool send_all(int descriptor, const char* data, size_t bytes) {
   return true;
 }
 
-bool receive_all(int descriptor, char* data, size_t bytes) {
+// `error`: errno, 0 where the peer has closed the connection.
+bool receive_all(int descriptor, char* data, size_t bytes, int& error) {
   while (bytes > 0) {
     const ssize_t received = ::recv(descriptor, data, bytes, 0);
     if (received < 0 && errno == EINTR) continue;
+    error = received < 0 ? errno : 0;
     if (received <= 0) return false;
     data += received;
     bytes -= static_cast<size_t>(received);
   }
   return true;
+}
+
+// Idle connections are probed, and neither probes nor data may stay without an answer for longer.
+void lose_silent_hosts(int descriptor, std::chrono::milliseconds silence) {
+  const int on = 1, probes = 5;
+  const auto limit = static_cast<unsigned>(silence.count());
+  const int idle = std::max(1, static_cast<int>(silence.count() / 3000));
+  const int interval = std::max(1, static_cast<int>(silence.count() / (1500 * probes)));
+  setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+  setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+  setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+  setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
 }
 
 }  // namespace
@@ -98,6 +113,11 @@ SocketMessage SocketMessage::unpacked(const std::string& bytes) {
   message.payload.assign(text + header.group_bytes + header.call_bytes,
                          static_cast<size_t>(header.payload_bytes));
   return message;
+}
+
+SocketStream::SocketStream(int descriptor, std::chrono::milliseconds silence)
+    : descriptor_(descriptor), silence_(silence) {
+  lose_silent_hosts(descriptor, silence);
 }
 
 SocketStream::~SocketStream() {
@@ -144,11 +164,20 @@ bool SocketStream::send(const SocketMessage& message) {
 
 std::optional<SocketMessage> SocketStream::receive(int64_t limit) {
   int64_t length = 0;
-  if (!receive_all(descriptor_, reinterpret_cast<char*>(&length), sizeof length)) return std::nullopt;
+  if (!receive_all(descriptor_, reinterpret_cast<char*>(&length), sizeof length, receive_errno_))
+    return std::nullopt;
   if (length < 0 || length > limit) return std::nullopt;
   std::string bytes(static_cast<size_t>(length), '\0');
-  if (!receive_all(descriptor_, bytes.data(), bytes.size())) return std::nullopt;
+  if (!receive_all(descriptor_, bytes.data(), bytes.size(), receive_errno_)) return std::nullopt;
   return SocketMessage::unpacked(bytes);
+}
+
+std::string SocketStream::loss() const {
+  if (receive_errno_ == 0 || receive_errno_ == ECONNRESET) return "its process has ended";
+  if (receive_errno_ == ETIMEDOUT || receive_errno_ == EHOSTUNREACH || receive_errno_ == ENETUNREACH)
+    return fmt::format("its host has not answered for {}",
+                       human_duration(std::chrono::duration<double>(silence_).count()));
+  return system_message(receive_errno_);
 }
 
 void SocketStream::shut_down() {

@@ -26,10 +26,14 @@ struct SocketMessage {
   static SocketMessage unpacked(const std::string& bytes);
 };
 
+/// How long the host of a peer may leave a connection without an answer. The hosts' kernels answer for their
+/// processes, so a busy or stopped process is not lost, but a host without power or network is.
+inline constexpr std::chrono::milliseconds kHostSilence = std::chrono::seconds(15);
+
 /// A TCP connection that carries messages. Several threads may send, one receives.
 class SocketStream {
  public:
-  explicit SocketStream(int descriptor) : descriptor_(descriptor) {}
+  explicit SocketStream(int descriptor, std::chrono::milliseconds silence = kHostSilence);
   ~SocketStream();
   SocketStream(const SocketStream&) = delete;
 
@@ -41,11 +45,16 @@ class SocketStream {
   bool send(const SocketMessage& message);
   /// Nothing when the peer is gone, or sent more than `limit` bytes at once.
   std::optional<SocketMessage> receive(int64_t limit);
+  /// Why receive() came back with nothing, for its thread: "its process has ended", or what happened to the
+  /// host.
+  std::string loss() const;
   /// Ends a receive() that waits in another thread.
   void shut_down();
 
  private:
   int descriptor_;
+  std::chrono::milliseconds silence_;
+  int receive_errno_ = 0;
   std::mutex sending_;
 };
 

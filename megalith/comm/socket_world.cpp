@@ -22,7 +22,7 @@ SocketWorld::~SocketWorld() {
 }
 
 void SocketWorld::listen() {
-  std::string lost = "the connection to rank 0 was lost: its process has ended";
+  std::string lost;
   try {
     while (std::optional<SocketMessage> message = stream_->receive(std::numeric_limits<int64_t>::max())) {
       if (message->kind == SocketMessage::Kind::kAbort) {
@@ -36,6 +36,7 @@ void SocketWorld::listen() {
         has_all_left_ = true;
       changed_.notify_all();
     }
+    lost = "the connection to rank 0 was lost: " + stream_->loss();
   } catch (const std::exception& error) {
     lost = error.what();
   }
