@@ -9,14 +9,11 @@
 #include "megalith/base/stop_signal.h"
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
+#include "megalith/cli/launch_options.h"
 #include "megalith/cli/recipe_sections.h"
 #include "megalith/cli/same_recipe.h"
 #include "megalith/comm/host_numbers.h"
-#include "megalith/comm/launch.h"
 #include "megalith/config/recipe.h"
-#include "megalith/core/choose_device.h"
-#include "megalith/core/cuda/cuda_context.h"
-#include "megalith/core/has_cuda.h"
 #include "megalith/core/memory/activation_arena.h"
 #include "megalith/core/memory/out_of_memory.h"
 #include "megalith/parallel/process_advice.h"
@@ -29,9 +26,7 @@ namespace {
 
 struct TrainCommandOptions {
   std::string recipe;
-  int64_t ranks = 1;
-  int64_t gpus = 1;
-  int64_t rank_timeout = 600;
+  LaunchOptions launch;
   bool print_config = false;
 };
 
@@ -41,13 +36,14 @@ void declare_fields(TrainCommandOptions& c, FieldList& f) {
          .value_name = "RECIPE.yaml",
          .main = true,
          .positional = true});
-  f.add("ranks", c.ranks,
+  f.add("ranks", c.launch.ranks,
         {.help = "rank threads of each process; --help-all: their layout",
          .min = 1,
          .max = 1024,
          .main = true});
-  f.add("gpus", c.gpus, {.help = "GPUs of each process, a rank each", .min = 1, .max = 1024, .main = true});
-  f.add("rank_timeout", c.rank_timeout,
+  f.add("gpus", c.launch.gpus,
+        {.help = "GPUs of each process, a rank each", .min = 1, .max = 1024, .main = true});
+  f.add("rank_timeout", c.launch.rank_timeout,
         {.help = "seconds that a rank waits for its peers before all fail; 0: for ever", .min = 0});
   f.add("print_config", c.print_config,
         {.help = "print the effective recipe to stdout and stop", .main = true});
@@ -67,39 +63,6 @@ void print_summary(const TrainSummary& summary) {
   if (!summary.metrics.empty()) std::printf(", metrics %s", summary.metrics.c_str());
   if (!summary.checkpoint.empty()) std::printf(", checkpoint %s", summary.checkpoint.c_str());
   std::printf("%s\n", summary.was_interrupted ? " (interrupted)" : "");
-}
-
-Launch launch_of(const TrainCommandOptions& command) {
-  if (command.ranks > 1 && command.gpus > 1)
-    throw UsageError("--ranks and --gpus both say how many ranks there are; --gpus puts each on a GPU");
-  if constexpr (kHasCuda) {
-    if (const int there = cuda_device_count(); command.gpus > std::max(1, there))
-      throw UsageError(fmt::format("--gpus {}: this process can use {} GPU{}", command.gpus, there,
-                                   there == 1 ? "" : "s"));
-  }
-  return find_launch(static_cast<int>(std::max(command.ranks, command.gpus)));
-}
-
-// The device of a rank: with several on a node "cuda" and "auto" mean a GPU each.
-Device device_of(const TrainCommandOptions& command, const RunConfig& config, const Launch& launch,
-                 int local_rank) {
-  const std::string& name = config.train.device;
-  Device device = choose_device(command.gpus > 1 && name == "auto" ? "cuda" : name);
-  if (device.is_cpu()) {
-    if (command.gpus > 1) throw UsageError(fmt::format("--gpus {} with --device cpu", command.gpus));
-    return device;
-  }
-  if (launch.num_ranks == 1) return device;
-  if (command.ranks > 1)
-    throw UsageError(
-        fmt::format("--ranks {} are rank threads on the CPU (--device cpu); --gpus {} puts each on "
-                    "a GPU",
-                    command.ranks, command.ranks));
-  if (name.find(':') != std::string::npos)
-    throw UsageError(fmt::format("--device {} is one GPU for {} ranks; --device cuda gives each its own",
-                                 name, launch.num_ranks));
-  if constexpr (kHasCuda) device.index = gpu_of_rank(launch, local_rank, cuda_device_count());
-  return device;
 }
 
 // The ranks of a node share its cores, unless the launcher has given each its own.
@@ -163,7 +126,7 @@ void run_train(CommandLine& line) {
   add_recipe_sections(line, config);
   if (!line.parse()) return;
 
-  const Launch launch = launch_of(command);
+  const Launch launch = launch_of(command.launch);
   StopSignal stop;  // before any thread
   std::unique_ptr<Tokenizer> tokenizer;
   if (!config.train.tokenizer_model.empty()) tokenizer = load_tokenizer(config.train.tokenizer_model);
@@ -179,10 +142,11 @@ void run_train(CommandLine& line) {
   const Vocabulary vocabulary{.size = config.model.vocab_size, .eod = eod};
   check_layout(config, launch.num_ranks);
   if (!launch.is_first_process()) set_log_level(LogLevel::kError);
-  const std::chrono::milliseconds timeout = std::chrono::seconds(command.rank_timeout);
+  const std::chrono::milliseconds timeout = std::chrono::seconds(command.launch.rank_timeout);
   const auto train_rank = [&](const LaunchedRank& place) {
     if (launch.kind != LaunchKind::kThreads) check_same_recipe(place.host, yaml);
-    Exec exec(exec_options(config, launch, device_of(command, config, launch, place.local_rank)));
+    Exec exec(exec_options(config, launch,
+                           device_of_rank(command.launch, config.train.device, launch, place.local_rank)));
     const RankWorld world(place.host, exec, {.timeout = timeout});
     world.run([&](Communicator& comm) {
       const Mesh mesh(comm, config.parallel);

@@ -2,10 +2,14 @@
 // defines: HostNumbers
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
+#include "megalith/base/math.h"
 #include "megalith/comm/communicator.h"
 
 namespace megalith {
@@ -27,6 +31,17 @@ class HostNumbers {
     const Tensor all = make(static_cast<int64_t>(own.size()) * host.size());
     host.all_gather(make(own), all, "numbers of ranks");
     return to_vector<int64_t>(all);
+  }
+  /// Collective: the text of `root`.
+  std::string broadcast(Communicator& host, std::string_view own, int root, std::string_view label) {
+    const auto size = static_cast<int64_t>(own.size());
+    const Tensor length = make({&size, 1});
+    host.broadcast(length, root, label);
+    const int64_t bytes = length.data<int64_t>()[0];
+    const Tensor text = make(ceil_div<int64_t>(bytes, sizeof(int64_t)));
+    if (host.rank() == root) std::memcpy(text.raw(), own.data(), own.size());
+    host.broadcast(text, root, label);
+    return {reinterpret_cast<const char*>(text.raw()), static_cast<size_t>(bytes)};
   }
 
  private:

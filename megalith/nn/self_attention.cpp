@@ -20,6 +20,21 @@ int64_t share(int64_t heads, const char* what, const Mesh& mesh) {
   return heads / ranks;
 }
 
+// How many ranks of a sequence share the heads between them.
+int sharers_of_heads(const Mesh& mesh) {
+  if (mesh.cp().size() == 1) return 1;
+  switch (parse_context_kind(mesh.config().cp_comm_type)) {
+    case ContextKind::kAllToAll:
+      return mesh.cp().size();
+    case ContextKind::kHierarchical:
+      return static_cast<int>(mesh.config().hierarchical_context_parallel_sizes[0]);
+    case ContextKind::kRing:
+    case ContextKind::kAllGather:
+      break;
+  }
+  return 1;
+}
+
 // Every tensor-parallel rank has the norm of some heads: its gradient is a term of the whole.
 NormWeights head_norm_weights(const std::string& name, const SelfAttention::Options& options,
                               const Mesh& mesh, ParameterStore& store) {
@@ -58,6 +73,7 @@ SelfAttention::SelfAttention(const Options& options, const Mesh& mesh, Parameter
              .has_bias = options.has_proj_bias,
              .partition = Partition::kRow},
             mesh, store) {
+  check_shared_heads(num_heads_, num_groups_, sharers_of_heads(mesh));
   if (options.qk_norm) {
     q_norm_ = head_norm_weights(options.name + ".q_layernorm", options, mesh, store);
     k_norm_ = head_norm_weights(options.name + ".k_layernorm", options, mesh, store);

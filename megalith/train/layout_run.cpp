@@ -3,29 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <mutex>
 
+#include "megalith/comm/host_numbers.h"
 #include "megalith/comm/launch.h"
 #include "megalith/comm/run_ranks.h"
 #include "megalith/train/build_model.h"
+#include "megalith/train/gather_gradients.h"
 #include "megalith/train/train_step.h"
 
 namespace megalith {
 namespace {
-
-// Writes the gradients whose sums this rank has to their places in the whole.
-void collect_gradients(const ParameterStore& store, LayoutRun& result) {
-  store.visit_owned_gradients([&](const Parameter& parameter, int64_t held_begin, const Tensor& gradient) {
-    std::vector<float>& whole = result.first_gradients[parameter.name()];
-    whole.resize(static_cast<size_t>(parameter.spec.shape.numel()));
-    const std::vector<float> held = to_vector<float>(gradient);
-    const int64_t held_end = held_begin + gradient.numel();
-    parameter.spec.visit_runs([&](int64_t first, int64_t begin, int64_t length) {
-      for (int64_t i = std::max(begin, held_begin); i < std::min(begin + length, held_end); ++i)
-        whole[static_cast<size_t>(first + i - begin)] = held[static_cast<size_t>(i - held_begin)];
-    });
-  });
-}
 
 // Keeps the place that used up most of its allowance; what is not a number is worse than all numbers.
 void keep_worst(LayoutDeviation& worst, double deviation, double allowed, const std::string& where) {
@@ -45,6 +32,24 @@ double gradient_deviation(const std::vector<float>& expected, const std::vector<
   return worst == 0 ? 0 : worst / largest;
 }
 
+// In all ranks or in none: what one of them cannot build is thrown in all.
+std::unique_ptr<GptModel> build_together(const GptConfig& config, const Mesh& mesh, Communicator& host,
+                                         Exec& exec) {
+  std::unique_ptr<GptModel> model;
+  std::string reason;
+  try {
+    model = build_model(config, mesh, exec);
+  } catch (const UsageError& error) {
+    reason = error.what();
+  }
+  HostNumbers numbers;
+  const int64_t has_reason = reason.empty() ? 0 : 1;
+  const std::vector<int64_t> have = numbers.gather(host, {&has_reason, 1});
+  const auto first = std::find(have.begin(), have.end(), 1);
+  if (first == have.end()) return model;
+  throw UsageError(numbers.broadcast(host, reason, static_cast<int>(first - have.begin()), "why not"));
+}
+
 }  // namespace
 
 LayoutRunner::LayoutRunner(const RunConfig& config, const Vocabulary& vocabulary, const Options& options)
@@ -59,19 +64,28 @@ LayoutRunner::LayoutRunner(const RunConfig& config, const Vocabulary& vocabulary
 }
 
 LayoutRun LayoutRunner::run(const ParallelConfig& parallel, int num_ranks) const {
+  LayoutRun result;
+  run_ranks(num_ranks, [&](Communicator& host) {
+    const int index = options_.device == DeviceKind::kCpu ? 0 : host.rank();
+    LayoutRun of_rank = run_rank(parallel, host, {options_.device, index});
+    if (host.rank() == 0) result = std::move(of_rank);
+  });
+  return result;
+}
+
+LayoutRun LayoutRunner::run_rank(const ParallelConfig& parallel, Communicator& host, Device device) const {
   RunConfig config = config_;
   config.parallel = parallel;
-  check_layout(config, num_ranks);
+  check_layout(config, host.size());
   const int64_t batch_size = config.train.batch_size();
   LayoutRun result;
-  std::mutex mutex;
-  run_ranks(num_ranks, [&](Communicator& host) {
-    Exec exec({.device = {options_.device, options_.device == DeviceKind::kCpu ? 0 : host.rank()},
-               .num_threads = options_.num_threads,
-               .seed = static_cast<uint64_t>(config.data.seed)});
-    const RankWorld world(host, exec);
-    const Mesh mesh(world.comm(), config.parallel);
-    const auto model = build_model(config.model, mesh, exec);
+  Exec exec({.device = device,
+             .num_threads = options_.num_threads,
+             .seed = static_cast<uint64_t>(config.data.seed)});
+  const RankWorld world(host, exec);
+  const Mesh mesh(world.comm(), config.parallel);
+  const auto model = build_together(config.model, mesh, host, exec);
+  world.run([&](Communicator&) {
     ParameterStore& store = model->parameters();
     store.initialize(exec);
     store.allocate_gradients(exec, config.optim.gradient_dtype());
@@ -87,8 +101,7 @@ LayoutRun LayoutRunner::run(const ParallelConfig& parallel, int num_ranks) const
     for (int i = 0; i < options_.num_steps; ++i) {
       const StepResult one = step.run(
           i + 1, i * batch_size, [&](HostBatch& batch) { loader.next(batch); }, exec);
-      const std::lock_guard lock(mutex);
-      if (i == 0) collect_gradients(store, result);
+      if (i == 0) result.first_gradients = gather_gradients(host, store);
       if (host.rank() != 0) continue;
       result.losses.push_back(one.loss);
       result.grad_norms.push_back(one.grad_norm);

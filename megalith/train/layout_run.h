@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "megalith/comm/communicator.h"
 #include "megalith/data/batch_loader.h"
 #include "megalith/data/build_datasets.h"
 #include "megalith/train/train_config.h"
@@ -14,22 +15,27 @@ namespace megalith {
 /// What some steps of a recipe came to on one layout of ranks.
 struct LayoutRun {
   std::vector<double> losses, grad_norms, dropped_choices;  ///< by step
-  /// Of the first step, before clipping, by parameter, each put together from its shards.
+  /// Of the first step, before clipping, by parameter, each put together from its shards
+  /// (gather_gradients.h).
   std::map<std::string, std::vector<float>> first_gradients;
 };
 
-/// Trains some steps of one recipe on layouts of rank threads, always from the same weights on the same data.
+/// Trains some steps of one recipe on layouts of ranks, always from the same weights on the same data.
 class LayoutRunner {
  public:
   struct Options {
     int num_steps = 3;
     int num_threads = 1;                   ///< of each rank
-    DeviceKind device = DeviceKind::kCpu;  ///< with kCuda rank r has GPU r
+    DeviceKind device = DeviceKind::kCpu;  ///< of rank threads; with kCuda rank r has GPU r
   };
   LayoutRunner(const RunConfig& config, const Vocabulary& vocabulary, const Options& options);
 
-  /// Throws UsageError where the layout does not fit the ranks or the recipe, Error where it fails.
+  /// In rank threads, with a GPU each if asked for. Throws UsageError where the layout does not fit the ranks
+  /// or the recipe, Error where it fails.
   LayoutRun run(const ParallelConfig& parallel, int num_ranks) const;
+  /// Collective: in the ranks of `host`, which may be of several processes, as one of them on its device.
+  /// Rank 0 has the result, the others nothing. Throws as above; UsageError in all ranks before they meet.
+  LayoutRun run_rank(const ParallelConfig& parallel, Communicator& host, Device device) const;
 
  private:
   RunConfig config_;

@@ -79,38 +79,76 @@ std::string why_incomparable(const GptConfig& model, const ParallelConfig& paral
          "microbatch between ranks";
 }
 
-}  // namespace
-
-void verify_layouts(const RunConfig& recipe, const Vocabulary& vocabulary, const VerifyOptions& options,
-                    const std::function<void(const LayoutVerdict&, int64_t of)>& report) {
-  const RunConfig config = verified_config(recipe, options.num_ranks);
+std::vector<ParallelConfig> verified_layouts(const RunConfig& recipe, const RunConfig& config,
+                                             const VerifyOptions& options) {
   std::vector<ParallelConfig> layouts =
       layout_choices(common_part(recipe.parallel), config.model, options.num_ranks);
   add_hybrid_layouts(layouts, config.data);
   if (recipe.parallel.overlap_moe_expert_parallel_comm) overlap_experts(layouts, config.model);
   if (options.max_layouts > 0 && options.max_layouts < static_cast<int64_t>(layouts.size()))
     layouts.resize(static_cast<size_t>(options.max_layouts));
-  const LayoutRunner runner(
-      config, vocabulary,
-      {.num_steps = options.num_steps, .num_threads = options.num_threads, .device = options.device});
-  const LayoutRun expected = runner.run({}, 1);
-  const double tolerance = layout_tolerance(config);
-  for (const ParallelConfig& layout : layouts) {
-    LayoutVerdict verdict{.name = layout_name(layout, options.num_ranks),
-                          .deviation = {},
-                          .reason = why_incomparable(config.model, layout, options.num_ranks)};
-    if (verdict.reason.empty()) {
-      try {
-        verdict.deviation = compare_layouts(expected, runner.run(layout, options.num_ranks), tolerance);
-        verdict.has_failed = !verdict.deviation->is_ok();
-      } catch (const UsageError& error) {
-        verdict.reason = error.what();
-      } catch (const Error& error) {
-        verdict.reason = error.what();
-        verdict.has_failed = true;
-      }
+  return layouts;
+}
+
+}  // namespace
+
+LayoutVerifier::LayoutVerifier(const RunConfig& recipe, const Vocabulary& vocabulary,
+                               const VerifyOptions& options)
+    : options_(options),
+      config_(verified_config(recipe, options.num_ranks)),
+      layouts_(verified_layouts(recipe, config_, options)),
+      runner_(
+          config_, vocabulary,
+          {.num_steps = options.num_steps, .num_threads = options.num_threads, .device = options.device}) {}
+
+LayoutVerdict LayoutVerifier::verdict_of(const ParallelConfig& layout, const LayoutRun& expected,
+                                         const RunLayout& run) const {
+  LayoutVerdict verdict{.name = layout_name(layout, options_.num_ranks),
+                        .deviation = {},
+                        .reason = why_incomparable(config_.model, layout, options_.num_ranks)};
+  if (!verdict.reason.empty()) return verdict;
+  try {
+    verdict.deviation = compare_layouts(expected, run(layout), layout_tolerance(config_));
+    verdict.has_failed = !verdict.deviation->is_ok();
+  } catch (const UsageError& error) {
+    verdict.reason = error.what();
+  }
+  return verdict;
+}
+
+void LayoutVerifier::run(const Report& report) const {
+  const LayoutRun expected = runner_.run({}, 1);
+  for (const ParallelConfig& layout : layouts_) {
+    LayoutVerdict verdict;
+    try {
+      verdict = verdict_of(layout, expected, [&](const ParallelConfig& parallel) {
+        return runner_.run(parallel, options_.num_ranks);
+      });
+    } catch (const Error& error) {
+      verdict = {.name = layout_name(layout, options_.num_ranks),
+                 .deviation = {},
+                 .reason = error.what(),
+                 .has_failed = true};
     }
-    report(verdict, static_cast<int64_t>(layouts.size()));
+    report(verdict, static_cast<int64_t>(layouts_.size()));
+  }
+}
+
+void LayoutVerifier::run(Communicator& host, Device device, const Report& report) const {
+  LayoutRun expected;
+  if (host.rank() == 0) expected = runner_.run_rank({}, *make_self_communicator(), device);
+  for (const ParallelConfig& layout : layouts_) {
+    LayoutVerdict verdict;
+    try {
+      verdict = verdict_of(layout, expected, [&](const ParallelConfig& parallel) {
+        return runner_.run_rank(parallel, host, device);
+      });
+    } catch (const PeerFailure&) {
+      throw;
+    } catch (const Error& error) {
+      fail("layout {}: {}", layout_name(layout, options_.num_ranks), error.what());
+    }
+    if (host.rank() == 0) report(verdict, static_cast<int64_t>(layouts_.size()));
   }
 }
 

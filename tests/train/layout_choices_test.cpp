@@ -135,17 +135,17 @@ TEST(VerifyLayouts, ReportsEveryLayoutOnce) {
   config.model.num_attention_heads = config.model.num_query_groups = 3;
   complete(config, 0);
   int64_t num_reported = 0, expected = 0;
-  verify_layouts(config, {.size = config.model.vocab_size, .eod = 1}, {.num_ranks = 2, .num_steps = 1},
-                 [&](const LayoutVerdict& verdict, int64_t of) {
-                   ++num_reported;
-                   expected = of;
-                   EXPECT_FALSE(verdict.has_failed) << verdict.name << verdict.reason;
-                   const bool shares_heads =
-                       verdict.name.starts_with("tp2") || verdict.name.find("a2a") != std::string::npos;
-                   EXPECT_NE(verdict.deviation.has_value(), shares_heads) << verdict.name;
-                   if (verdict.deviation) return;
-                   EXPECT_THAT(verdict.reason, HasSubstr("cannot be shared by"));
-                 });
+  LayoutVerifier(config, {.size = config.model.vocab_size, .eod = 1}, {.num_ranks = 2, .num_steps = 1})
+      .run([&](const LayoutVerdict& verdict, int64_t of) {
+        ++num_reported;
+        expected = of;
+        EXPECT_FALSE(verdict.has_failed) << verdict.name << verdict.reason;
+        const bool shares_heads =
+            verdict.name.starts_with("tp2") || verdict.name.find("a2a") != std::string::npos;
+        EXPECT_NE(verdict.deviation.has_value(), shares_heads) << verdict.name;
+        if (verdict.deviation) return;
+        EXPECT_THAT(verdict.reason, HasSubstr("cannot be shared by"));
+      });
   EXPECT_EQ(num_reported, expected);
   EXPECT_GT(expected, 8);
 }
@@ -161,14 +161,14 @@ TEST(VerifyLayouts, TriesHybridContextWhereDocumentsArePacked) {
   config.data.reset_attention_mask = true;
   complete(config, 0);
   int64_t num_hybrids = 0, num_data_parallel = 0;
-  verify_layouts(config, {.size = config.model.vocab_size, .eod = 1}, {.num_ranks = 2, .num_steps = 1},
-                 [&](const LayoutVerdict& verdict, int64_t) {
-                   EXPECT_FALSE(verdict.has_failed) << verdict.name << verdict.reason;
-                   const bool is_data_parallel = verdict.name.starts_with("dp2");
-                   EXPECT_NE(verdict.deviation.has_value(), is_data_parallel) << verdict.name;
-                   num_hybrids += verdict.name.find("hybrid") != std::string::npos;
-                   num_data_parallel += is_data_parallel;
-                 });
+  LayoutVerifier(config, {.size = config.model.vocab_size, .eod = 1}, {.num_ranks = 2, .num_steps = 1})
+      .run([&](const LayoutVerdict& verdict, int64_t) {
+        EXPECT_FALSE(verdict.has_failed) << verdict.name << verdict.reason;
+        const bool is_data_parallel = verdict.name.starts_with("dp2");
+        EXPECT_NE(verdict.deviation.has_value(), is_data_parallel) << verdict.name;
+        num_hybrids += verdict.name.find("hybrid") != std::string::npos;
+        num_data_parallel += is_data_parallel;
+      });
   EXPECT_EQ(num_hybrids, 1);
   EXPECT_GT(num_data_parallel, 0);
 }

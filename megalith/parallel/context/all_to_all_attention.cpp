@@ -9,11 +9,7 @@ template <class Attend>
 Var with_shared_heads(Tape& tape, const Var& qkv, const AttentionOptions& options, Communicator& group,
                       const PackedContext* packed, int first_rank, const Attend& attend) {
   const int n = group.size();
-  if (options.num_heads % n != 0 || options.num_query_groups % n != 0)
-    throw UsageError(
-        fmt::format("cp_comm_type a2a: {} heads and {} query groups of a rank cannot be shared by {} "
-                    "context-parallel ranks; p2p and all_gather can do that",
-                    options.num_heads, options.num_query_groups, n));
+  check_shared_heads(options.num_heads, options.num_query_groups, n);
   const SequenceOrder order = packed != nullptr
                                   ? packed->order(first_rank, n, tape.exec())
                                   : SequenceOrder{.zigzag = {n, qkv.data.dim(0) / options.batch * n},

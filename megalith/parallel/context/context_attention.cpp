@@ -13,6 +13,14 @@ ContextKind parse_context_kind(std::string_view name) {
       fmt::format("there is no cp_comm_type '{}'; there are: p2p, a2a, all_gather, a2a+p2p", name));
 }
 
+void check_shared_heads(int64_t num_heads, int64_t num_query_groups, int num_ranks) {
+  if (num_heads % num_ranks != 0 || num_query_groups % num_ranks != 0)
+    throw UsageError(
+        fmt::format("cp_comm_type a2a: {} heads and {} query groups of a rank cannot be shared by {} "
+                    "context-parallel ranks; p2p and all_gather can do that",
+                    num_heads, num_query_groups, num_ranks));
+}
+
 Var context_attention(Tape& tape, const Var& qkv, const AttentionOptions& options,
                       const ContextPeers& peers) {
   switch (peers.kind) {

@@ -1,5 +1,5 @@
 #pragma once
-// defines: ContextKind, parse_context_kind, ContextPeers, context_attention
+// defines: ContextKind, parse_context_kind, check_shared_heads, ContextPeers, context_attention
 
 #include <memory>
 #include <string_view>
@@ -20,6 +20,8 @@ enum class ContextKind {
 };
 /// "p2p", "a2a", "all_gather", "a2a+p2p"
 ContextKind parse_context_kind(std::string_view name);
+/// Throws UsageError where the heads of a rank cannot be shared by the num_ranks ranks of an a2a.
+void check_shared_heads(int64_t num_heads, int64_t num_query_groups, int num_ranks);
 
 /// Who meets in attention.
 struct ContextPeers {
