@@ -313,19 +313,26 @@ void Trainer::save_now() {
   if (saver_.is_pending()) finish_save();
   saved_iteration_ = state_.iteration;
   const SaveOptions options = save_options();
-  if (config_.train.async_save)
+  const auto begin = Clock::now();
+  if (config_.train.async_save) {
     saver_.start(config_.train.save, run_contents(saved_parts(), options), {.count = options.keep_last},
                  mesh_->world(), *exec_);
-  else
-    note_checkpoint(save_run(config_.train.save, saved_parts(), options));
+    save_start_s_ = seconds_since(begin);
+  } else {
+    const auto checkpoint = save_run(config_.train.save, saved_parts(), options);
+    note_checkpoint(checkpoint, seconds_since(begin));
+  }
 }
 
 void Trainer::finish_save() {
-  note_checkpoint(saver_.finish(mesh_->world()));
+  const auto begin = Clock::now();
+  const auto checkpoint = saver_.finish(mesh_->world());
+  note_checkpoint(checkpoint, save_start_s_ + seconds_since(begin));
 }
 
-void Trainer::note_checkpoint(const std::filesystem::path& checkpoint) {
+void Trainer::note_checkpoint(const std::filesystem::path& checkpoint, double waited_s) {
   summary_.checkpoint = checkpoint;
+  if (metrics_ != nullptr) metrics_->write(state_.iteration, {{"checkpoint_wait_ms", waited_s * 1e3}});
   if (line_) line_->note(fmt::format("step {}: checkpoint {}", saved_iteration_, checkpoint.string()));
 }
 

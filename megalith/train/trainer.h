@@ -49,7 +49,8 @@ class Trainer {
   void save_now();
   /// Publishes the checkpoint that is being written beside the steps.
   void finish_save();
-  void note_checkpoint(const std::filesystem::path& checkpoint);
+  /// `waited_s`: how long no step ran for it.
+  void note_checkpoint(const std::filesystem::path& checkpoint, double waited_s);
   void record(const StepResult& result, double step_s);
   void warn_of_dropped(const StepResult& result);
   /// Adds up the times of profiled steps and prints them behind the last.
@@ -85,6 +86,7 @@ class Trainer {
   PhaseTimes profiled_host_, profiled_device_;
   int64_t num_profiled_ = 0;
   AsyncSaver saver_;
+  double save_start_s_ = 0;  // of the checkpoint that is being written
 };
 
 }  // namespace megalith

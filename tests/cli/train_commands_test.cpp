@@ -1,6 +1,7 @@
 // From text to a model that writes text, through the commands a user types; and what each says to wrong
 // input.
 
+#include <algorithm>
 #include <fstream>
 
 #include <gmock/gmock.h>
@@ -8,6 +9,7 @@
 
 #include "megalith/base/error.h"
 #include "megalith/base/files.h"
+#include "megalith/base/text.h"
 #include "megalith/cli/cli.h"
 
 namespace megalith {
@@ -91,7 +93,16 @@ TEST_F(TrainCommands, TrainResumePlotGenerate) {
   EXPECT_THAT(first.out, MatchesRegex("steps 1 to 12: loss [0-9.]+ -> [0-9.]+, held-out loss [0-9.]+ -> "
                                       "[0-9.]+, [0-9]+ tokens/s, metrics "
                                       ".*/run/metrics.jsonl, checkpoint .*/run/iter_0000012\n"));
-  const Outcome second = train({"--save", folder, "--load", folder, "--train-iters", "20", "--quiet"});
+  const auto num_waits = [&] {
+    const std::vector<std::string> rows = split(read_text_file(folder + "/metrics.jsonl"), '\n');
+    return std::count_if(rows.begin(), rows.end(), [](const std::string& row) {
+      return row.find("\"checkpoint_wait_ms\"") != std::string::npos;
+    });
+  };
+  EXPECT_EQ(num_waits(), 2);
+  const Outcome second =
+      train({"--save", folder, "--load", folder, "--train-iters", "20", "--async-save", "--quiet"});
+  EXPECT_EQ(num_waits(), 3);
   ASSERT_EQ(second.status, 0) << second.err;
   EXPECT_EQ(second.err, "");
   EXPECT_THAT(second.out, HasSubstr("steps 13 to 20"));
