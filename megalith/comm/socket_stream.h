@@ -27,7 +27,7 @@ struct SocketMessage {
 };
 
 /// How long the host of a peer may leave a connection without an answer. The hosts' kernels answer for their
-/// processes, so a busy or stopped process is not lost, but a host without power or network is.
+/// processes, so a process that is busy is not lost, but a host without power or network is.
 inline constexpr std::chrono::milliseconds kHostSilence = std::chrono::seconds(15);
 
 /// A TCP connection that carries messages. Several threads may send, one receives.
