@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <random>
@@ -64,14 +65,19 @@ TEST_P(KilledSaveTest, LeavesAStateThatWasSaved) {
   const TestStore store(shapes(), DType::kF32, exec);
   const TestStore expected(shapes(), DType::kF32, exec);
   fill_store(store, 1);
-  save_checkpoint(root_, contents_of(store, 1));
+  const auto begin = std::chrono::steady_clock::now();
+  save(root_, store, 1, {}, GetParam(), exec);
+  // Some saves long, also where the machine is slow.
+  const std::chrono::microseconds life = std::max<std::chrono::microseconds>(
+      std::chrono::milliseconds(200),
+      std::chrono::duration_cast<std::chrono::microseconds>(8 * (std::chrono::steady_clock::now() - begin)));
   std::mt19937 random(5);
   int64_t newest = 1;
   for (int round = 0; round < 20; ++round) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) save_for_ever(root_, newest + 1, GetParam());
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 200000));
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % life.count()));
     kill(child, SIGKILL);
     int status = 0;
     ASSERT_EQ(waitpid(child, &status, 0), child);
