@@ -43,6 +43,12 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
   dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, "dp-cp");
   const CommOrder ring_order = config.cp_comm_overlap ? CommOrder::kBeside : CommOrder::kInline;
   if (config.cp_comm_type == "p2p") {
+    // Who shares a document sends past its neighbours; between processes messages of GPUs reach these alone.
+    const bool is_of_gpus = &cp().host() != &cp();
+    if (config.hybrid_context_parallel && cp().size() > 2 && is_of_gpus && !cp().is_one_process())
+      throw UsageError(
+          "hybrid_context_parallel: the context-parallel GPUs lie in several processes; give one process all "
+          "of them with --gpus, or leave it off");
     cp_ring_ = split_along(world, layout, {Axis::kCp}, "cp ring", ring_order);
   } else if (config.cp_comm_type == "a2a+p2p") {
     const int place = cp().rank(), inner = static_cast<int>(config.hierarchical_context_parallel_sizes[0]);

@@ -1,10 +1,16 @@
 #include "tests/train/layout_run.h"
 
+#include <algorithm>
+#include <chrono>
+#include <cstring>
 #include <limits>
 #include <map>
+#include <string_view>
 
 #include <gtest/gtest.h>
 
+#include "megalith/comm/host_numbers.h"
+#include "megalith/comm/launch.h"
 #include "megalith/config/recipe.h"
 #include "megalith/core/cuda/cuda_context.h"
 
@@ -95,13 +101,71 @@ Vocabulary layout_tokens() {
   return kTokens;
 }
 
-int largest_layout() {
 #ifdef MG_RANKS_ARE_GPUS
-  return cuda_device_count();
-#else
-  return std::numeric_limits<int>::max();
-#endif
+namespace {
+
+// The GPUs of this process and of those that torchrun's variables name.
+Launch launch_of_gpus() {
+  return find_launch(std::max(1, cuda_device_count()));
 }
+
+template <class T>
+void put(const std::vector<T>& values, std::string& text) {
+  const auto count = static_cast<int64_t>(values.size());
+  text.append(reinterpret_cast<const char*>(&count), sizeof count);
+  text.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+}
+
+template <class T>
+void get(std::vector<T>& values, std::string_view& text) {
+  int64_t count = 0;
+  std::memcpy(&count, text.data(), sizeof count);
+  values.resize(static_cast<size_t>(count));
+  std::memcpy(values.data(), text.data() + sizeof count, values.size() * sizeof(T));
+  text.remove_prefix(sizeof count + values.size() * sizeof(T));
+}
+
+// What rank 0 has, for all ranks: a test then says the same in every process.
+void share(LayoutRun& run, Communicator& host) {
+  std::string own;
+  for (const auto* values : {&run.losses, &run.grad_norms, &run.dropped_choices}) put(*values, own);
+  for (const auto& [name, gradient] : run.first_gradients) {
+    put(std::vector<char>(name.begin(), name.end()), own);
+    put(gradient, own);
+  }
+  const std::string all = HostNumbers().broadcast(host, own, 0, "run");
+  std::string_view text = all;
+  for (auto* values : {&run.losses, &run.grad_norms, &run.dropped_choices}) get(*values, text);
+  while (!text.empty()) {
+    std::vector<char> name;
+    get(name, text);
+    get(run.first_gradients[std::string(name.begin(), name.end())], text);
+  }
+}
+
+LayoutRun run_in_processes(const LayoutRunner& runner, const ParallelConfig& parallel, Launch launch) {
+  static int num_runs = 0;
+  launch.sockets.port += num_runs++;  // who is ahead may not find the server of the run before
+  LayoutRun result;
+  run_launched(launch, std::chrono::minutes(1), [&](const LaunchedRank& place) {
+    const int index = gpu_of_rank(launch, place.local_rank, cuda_device_count());
+    LayoutRun of_rank = runner.run_rank(parallel, place.host, {kDevice, index});
+    share(of_rank, place.host);
+    if (place.host.rank() % launch.num_threads == 0) result = std::move(of_rank);
+  });
+  return result;
+}
+
+}  // namespace
+
+int largest_layout() {
+  return cuda_device_count() == 0 ? 0 : launch_of_gpus().num_ranks;
+}
+#else
+int largest_layout() {
+  return std::numeric_limits<int>::max();
+}
+#endif
 
 namespace {
 
@@ -132,6 +196,11 @@ LayoutRun ten_steps(const LayoutCase& layout) {
 }  // namespace
 
 LayoutRun run_layout(const LayoutCase& layout, int num_steps) {
+#ifdef MG_RANKS_ARE_GPUS
+  if (const Launch launch = launch_of_gpus();
+      launch.kind == LaunchKind::kSockets && layout.num_ranks == launch.num_ranks)
+    return run_in_processes(runner_of(layout_config(layout), num_steps), layout.parallel, launch);
+#endif
   return runner_of(layout_config(layout), num_steps).run(layout.parallel, layout.num_ranks);
 }
 

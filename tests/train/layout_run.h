@@ -38,7 +38,8 @@ struct LayoutCase {
 /// are wider, for kernels that go over rows in vectors.
 Vocabulary layout_tokens();
 
-/// Ranks that a layout may have here: the number of GPUs where ranks are GPUs.
+/// Ranks that a layout may have here: the number of GPUs where ranks are GPUs. Started as several processes
+/// with torchrun's variables, all with the same tests, that program runs layouts of all GPUs across them.
 int largest_layout();
 
 /// The recipe of a layout, which `parallel` is no part of.
