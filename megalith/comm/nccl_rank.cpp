@@ -96,7 +96,9 @@ void NcclRank::adopt(ncclComm_t comm) {
 }
 
 std::string NcclRank::find_error() {
-  const std::lock_guard lock(comms_mutex_);
+  // Who ends the groups has the lock, and may not come out of NCCL again: the watch must.
+  const std::unique_lock lock(comms_mutex_, std::try_to_lock);
+  if (!lock.owns_lock()) return {};
   for (ncclComm_t comm : comms_) {
     ncclResult_t state = ncclSuccess;
     if (ncclCommGetAsyncError(comm, &state) != ncclSuccess || state == ncclInProgress) continue;

@@ -1,6 +1,7 @@
 #include "megalith/comm/nccl_watch.h"
 
 #include <cstdlib>
+#include <future>
 
 #include "megalith/base/log.h"
 #include "megalith/base/text.h"
@@ -101,8 +102,18 @@ void NcclWatch::follow() {
     own_failure_ = reason;
     const std::string lines = report();
     lock.unlock();
-    end_all(reason);
+    std::future<void> ended = std::async(std::launch::async, [&] {
+      cudaSetDevice(device_index_);
+      end_all(reason);
+    });
+    const bool has_ended = ended.wait_for(options_.grace) == std::future_status::ready;
     log_error("{}", lines);
+    if (!has_ended) {
+      log_error("rank {}: NCCL did not end its operations within {}: the process ends", rank_,
+                seconds_text(options_.grace));
+      std::_Exit(1);
+    }
+    ended.get();
     failed_at = Clock::now();
     lock.lock();
   }
