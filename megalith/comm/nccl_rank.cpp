@@ -116,7 +116,11 @@ void NcclRank::end_operations() {
   const std::lock_guard lock(comms_mutex_);
   if (is_ended_) return;
   is_ended_ = true;
+  // All are told to end before any is waited for: one after another, the first would wait for what stands
+  // behind the kernels of the next.
+  ncclGroupStart();
   for (ncclComm_t comm : comms_) ncclCommAbort(comm);
+  ncclGroupEnd();
   comms_.clear();
 }
 
