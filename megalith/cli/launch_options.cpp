@@ -1,8 +1,10 @@
 #include "megalith/cli/launch_options.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "megalith/base/error.h"
+#include "megalith/base/parallel.h"
 #include "megalith/core/choose_device.h"
 #include "megalith/core/cuda/cuda_context.h"
 #include "megalith/core/has_cuda.h"
@@ -38,6 +40,16 @@ Device device_of_rank(const LaunchOptions& options, const std::string& name, con
                                  name, launch.num_ranks));
   if constexpr (kHasCuda) device.index = gpu_of_rank(launch, local_rank, cuda_device_count());
   return device;
+}
+
+int threads_of_rank(const Launch& launch, int asked) {
+  if (launch.num_ranks == 1) return asked;
+  const int sharers = std::max(1, launch.num_local);
+  if (launch.kind == LaunchKind::kThreads)
+    return std::max(1, (asked > 0 ? asked : hardware_threads()) / sharers);
+  if (asked > 0) return asked;
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, std::min(hardware_threads() / launch.num_threads, cores / sharers));
 }
 
 }  // namespace megalith

@@ -1,5 +1,5 @@
 #pragma once
-// defines: LaunchOptions, launch_of, device_of_rank
+// defines: LaunchOptions, launch_of, device_of_rank, threads_of_rank
 
 #include <string>
 
@@ -22,5 +22,9 @@ Launch launch_of(const LaunchOptions& options);
 /// each. Throws UsageError where the options contradict each other.
 Device device_of_rank(const LaunchOptions& options, const std::string& name, const Launch& launch,
                       int local_rank);
+
+/// Threads of a rank's CPU kernels, where --num-threads is `asked` (0: nothing asked): the ranks of a node
+/// share its cores, unless the launcher has given each its own.
+int threads_of_rank(const Launch& launch, int asked);
 
 }  // namespace megalith

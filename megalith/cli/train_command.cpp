@@ -65,23 +65,6 @@ void print_summary(const TrainSummary& summary) {
   std::printf("%s\n", summary.was_interrupted ? " (interrupted)" : "");
 }
 
-// The ranks of a node share its cores, unless the launcher has given each its own.
-ExecOptions exec_options(const RunConfig& config, const Launch& launch, Device device) {
-  ExecOptions options{.device = device,
-                      .num_threads = static_cast<int>(config.train.num_threads),
-                      .seed = static_cast<uint64_t>(config.data.seed)};
-  if (launch.num_ranks == 1) return options;
-  const int sharers = std::max(1, launch.num_local);
-  if (launch.kind == LaunchKind::kThreads) {
-    const int cores = options.num_threads > 0 ? options.num_threads : hardware_threads();
-    options.num_threads = std::max(1, cores / sharers);
-  } else if (options.num_threads == 0) {
-    const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    options.num_threads = std::max(1, std::min(hardware_threads() / launch.num_threads, cores / sharers));
-  }
-  return options;
-}
-
 // Rank threads get no signals: the main thread takes them while the ranks work.
 void run_beside(StopSignal& stop, const std::function<void()>& work) {
   std::future<void> done = std::async(std::launch::async, work);
@@ -145,8 +128,9 @@ void run_train(CommandLine& line) {
   const std::chrono::milliseconds timeout = std::chrono::seconds(command.launch.rank_timeout);
   const auto train_rank = [&](const LaunchedRank& place) {
     if (launch.kind != LaunchKind::kThreads) check_same_recipe(place.host, yaml);
-    Exec exec(exec_options(config, launch,
-                           device_of_rank(command.launch, config.train.device, launch, place.local_rank)));
+    Exec exec({.device = device_of_rank(command.launch, config.train.device, launch, place.local_rank),
+               .num_threads = threads_of_rank(launch, static_cast<int>(config.train.num_threads)),
+               .seed = static_cast<uint64_t>(config.data.seed)});
     const RankWorld world(place.host, exec, {.timeout = timeout});
     world.run([&](Communicator& comm) {
       const Mesh mesh(comm, config.parallel);

@@ -4,7 +4,6 @@
 #include <optional>
 
 #include "megalith/base/error.h"
-#include "megalith/base/parallel.h"
 #include "megalith/base/progress.h"
 #include "megalith/cli/commands.h"
 #include "megalith/cli/launch_options.h"
@@ -122,13 +121,12 @@ void run_verify_layouts(CommandLine& line) {
   vocabulary.size = config.model.vocab_size;
   vocabulary.eod = has_tokenizer ? tokenizer->eod() : static_cast<int32_t>(config.model.vocab_size - 1);
 
-  const LayoutVerifier verifier(
-      config, vocabulary,
-      {.num_ranks = launch.num_ranks,
-       .num_steps = static_cast<int>(command.steps),
-       .max_layouts = command.layouts,
-       .num_threads = std::max(1, hardware_threads() / std::max(launch.num_threads, launch.num_local)),
-       .device = choose_device(device).kind});
+  const LayoutVerifier verifier(config, vocabulary,
+                                {.num_ranks = launch.num_ranks,
+                                 .num_steps = static_cast<int>(command.steps),
+                                 .max_layouts = command.layouts,
+                                 .num_threads = threads_of_rank(launch, 0),
+                                 .device = choose_device(device).kind});
   VerdictReport verdicts;
   const auto report = [&](const LayoutVerdict& verdict, int64_t of) { verdicts.add(verdict, of); };
   if (launch.kind == LaunchKind::kThreads) {

@@ -2,15 +2,14 @@
 // defines: HostNumbers
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "megalith/base/math.h"
 #include "megalith/comm/communicator.h"
+#include "megalith/comm/packed_words.h"
 
 namespace megalith {
 
@@ -32,16 +31,25 @@ class HostNumbers {
     host.all_gather(make(own), all, "numbers of ranks");
     return to_vector<int64_t>(all);
   }
+  /// Collective: the values of `root`.
+  std::vector<int64_t> broadcast(Communicator& host, std::span<const int64_t> own, int root,
+                                 std::string_view label) {
+    const auto count = static_cast<int64_t>(own.size());
+    const Tensor length = make({&count, 1});
+    host.broadcast(length, root, label);
+    const Tensor values = host.rank() == root ? make(own) : make(length.data<int64_t>()[0]);
+    host.broadcast(values, root, label);
+    return to_vector<int64_t>(values);
+  }
   /// Collective: the text of `root`.
   std::string broadcast(Communicator& host, std::string_view own, int root, std::string_view label) {
-    const auto size = static_cast<int64_t>(own.size());
-    const Tensor length = make({&size, 1});
-    host.broadcast(length, root, label);
-    const int64_t bytes = length.data<int64_t>()[0];
-    const Tensor text = make(ceil_div<int64_t>(bytes, sizeof(int64_t)));
-    if (host.rank() == root) std::memcpy(text.raw(), own.data(), own.size());
-    host.broadcast(text, root, label);
-    return {reinterpret_cast<const char*>(text.raw()), static_cast<size_t>(bytes)};
+    WordPacker packer;
+    packer.put(static_cast<int64_t>(own.size()));
+    packer.put(own.data(), static_cast<int64_t>(own.size()));
+    const std::vector<int64_t> words = broadcast(host, std::span(packer.words()), root, label);
+    WordUnpacker unpacker(words);
+    const int64_t bytes = unpacker.number();
+    return unpacker.text(bytes);
   }
 
  private:

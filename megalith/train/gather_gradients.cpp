@@ -1,59 +1,18 @@
 #include "megalith/train/gather_gradients.h"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 
-#include "megalith/base/math.h"
 #include "megalith/comm/host_numbers.h"
+#include "megalith/comm/packed_words.h"
 
 namespace megalith {
 namespace {
 
-constexpr int64_t kWord = sizeof(int64_t);
-
-// What a rank sends, in words: for each parameter the length of its name, its elements, its stretches, the
-// name; for each stretch its place in the whole, its length, the numbers.
-class Packer {
- public:
-  void put(int64_t number) { words_.push_back(number); }
-  void put(const void* data, int64_t bytes) {
-    const size_t at = words_.size();
-    words_.resize(at + static_cast<size_t>(ceil_div(bytes, kWord)));
-    std::memcpy(words_.data() + at, data, static_cast<size_t>(bytes));
-  }
-  int64_t& operator[](size_t place) { return words_[place]; }
-  size_t size() const { return words_.size(); }
-  const std::vector<int64_t>& words() const { return words_; }
-
- private:
-  std::vector<int64_t> words_;
-};
-
-class Unpacker {
- public:
-  explicit Unpacker(std::span<const int64_t> words) : words_(words) {}
-  bool is_at_end() const { return words_.empty(); }
-  int64_t number() { return *take(kWord); }
-  std::string text(int64_t bytes) {
-    return {reinterpret_cast<const char*>(take(bytes)), static_cast<size_t>(bytes)};
-  }
-  void floats(int64_t count, float* to) {
-    const auto bytes = count * static_cast<int64_t>(sizeof(float));
-    std::memcpy(to, take(bytes), static_cast<size_t>(bytes));
-  }
-
- private:
-  const int64_t* take(int64_t bytes) {
-    const int64_t* at = words_.data();
-    words_ = words_.subspan(static_cast<size_t>(ceil_div(bytes, kWord)));
-    return at;
-  }
-  std::span<const int64_t> words_;
-};
-
+// What a rank sends: for each parameter the length of its name, its elements, its stretches, the name; for
+// each stretch its place in the whole, its length, the numbers.
 std::vector<int64_t> packed_gradients(const ParameterStore& store) {
-  Packer packer;
+  WordPacker packer;
   store.visit_owned_gradients([&](const Parameter& parameter, int64_t held_begin, const Tensor& gradient) {
     const std::string name = parameter.name();
     const std::vector<float> held = to_vector<float>(gradient);
@@ -76,7 +35,7 @@ std::vector<int64_t> packed_gradients(const ParameterStore& store) {
 }
 
 void unpack(std::span<const int64_t> words, std::map<std::string, std::vector<float>>& wholes) {
-  Unpacker unpacker(words);
+  WordUnpacker unpacker(words);
   while (!unpacker.is_at_end()) {
     const int64_t name_bytes = unpacker.number(), numel = unpacker.number(),
                   num_stretches = unpacker.number();
@@ -84,7 +43,7 @@ void unpack(std::span<const int64_t> words, std::map<std::string, std::vector<fl
     whole.resize(static_cast<size_t>(numel));
     for (int64_t i = 0; i < num_stretches; ++i) {
       const int64_t place = unpacker.number(), length = unpacker.number();
-      unpacker.floats(length, whole.data() + place);
+      unpacker.get(whole.data() + place, length * static_cast<int64_t>(sizeof(float)));
     }
   }
 }

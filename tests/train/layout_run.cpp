@@ -2,15 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <limits>
 #include <map>
-#include <string_view>
 
 #include <gtest/gtest.h>
 
 #include "megalith/comm/host_numbers.h"
 #include "megalith/comm/launch.h"
+#include "megalith/comm/packed_words.h"
 #include "megalith/config/recipe.h"
 #include "megalith/core/cuda/cuda_context.h"
 
@@ -110,36 +109,32 @@ Launch launch_of_gpus() {
 }
 
 template <class T>
-void put(const std::vector<T>& values, std::string& text) {
-  const auto count = static_cast<int64_t>(values.size());
-  text.append(reinterpret_cast<const char*>(&count), sizeof count);
-  text.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+void put(const std::vector<T>& values, WordPacker& packer) {
+  packer.put(static_cast<int64_t>(values.size()));
+  packer.put(values.data(), static_cast<int64_t>(values.size() * sizeof(T)));
 }
 
 template <class T>
-void get(std::vector<T>& values, std::string_view& text) {
-  int64_t count = 0;
-  std::memcpy(&count, text.data(), sizeof count);
-  values.resize(static_cast<size_t>(count));
-  std::memcpy(values.data(), text.data() + sizeof count, values.size() * sizeof(T));
-  text.remove_prefix(sizeof count + values.size() * sizeof(T));
+void get(std::vector<T>& values, WordUnpacker& unpacker) {
+  values.resize(static_cast<size_t>(unpacker.number()));
+  unpacker.get(values.data(), static_cast<int64_t>(values.size() * sizeof(T)));
 }
 
 // What rank 0 has, for all ranks: a test then says the same in every process.
 void share(LayoutRun& run, Communicator& host) {
-  std::string own;
+  WordPacker own;
   for (const auto* values : {&run.losses, &run.grad_norms, &run.dropped_choices}) put(*values, own);
   for (const auto& [name, gradient] : run.first_gradients) {
     put(std::vector<char>(name.begin(), name.end()), own);
     put(gradient, own);
   }
-  const std::string all = HostNumbers().broadcast(host, own, 0, "run");
-  std::string_view text = all;
-  for (auto* values : {&run.losses, &run.grad_norms, &run.dropped_choices}) get(*values, text);
-  while (!text.empty()) {
+  const std::vector<int64_t> words = HostNumbers().broadcast(host, own.words(), 0, "run");
+  WordUnpacker all(words);
+  for (auto* values : {&run.losses, &run.grad_norms, &run.dropped_choices}) get(*values, all);
+  while (!all.is_at_end()) {
     std::vector<char> name;
-    get(name, text);
-    get(run.first_gradients[std::string(name.begin(), name.end())], text);
+    get(name, all);
+    get(run.first_gradients[std::string(name.begin(), name.end())], all);
   }
 }
 
