@@ -64,16 +64,17 @@ NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, Communicator
 }
 
 NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_ptr<Communicator> host,
-                                   std::vector<int> world_ranks, CommOrder order)
+                                   std::vector<int> world_ranks, const SplitOptions& options)
     : Communicator(host->rank(), host->size(), host->name(), DeviceKind::kCuda),
       owner_(std::move(owner)),
       own_host_(std::move(host)),
       host_(own_host_.get()),
       world_ranks_(std::move(world_ranks)),
-      order_(order) {
+      order_(options.order) {
   if (size() > 1) comm_ = owner_->open(*host_, world_ranks_, order_);
   if (size() > 1 && order_ == CommOrder::kBeside && is_one_process() && owner_->uses_copy_engines())
     peers_ = std::make_unique<PeerCollectives>(*owner_, *host_);
+  if (size() > 1 && options.reach == MessageReach::kAll) connect(options.reach);
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&reached_, cudaEventDisableTiming));
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&finished_, cudaEventDisableTiming));
 }
@@ -217,10 +218,13 @@ void NcclCommunicator::exchange(const Collective& c, CUstream_st* on) {
   MG_NCCL_CHECK(ncclGroupEnd());
 }
 
+void NcclCommunicator::connect(MessageReach reach) {
+  messages_ = is_one_process() ? make_peer_copies(*owner_, *host_) : make_nccl_links(*owner_, *host_, reach);
+}
+
 void NcclCommunicator::run_message(const Collective& c, const NcclOperation& operation) {
   owner_->check_alive(operation);
-  if (messages_ == nullptr)
-    messages_ = is_one_process() ? make_peer_copies(*owner_, *host_) : make_nccl_links(*owner_, *host_);
+  if (messages_ == nullptr) connect(MessageReach::kNeighbours);
   if (c.call.kind == CollectiveKind::kSend) {
     CUstream_st* compute = owner_->cuda().stream();  // which a send does not hold up
     messages_->send(c, compute);
@@ -249,7 +253,7 @@ std::unique_ptr<Communicator> NcclCommunicator::run_split(const SplitOptions& op
   std::vector<int> world_ranks;
   for (const int64_t rank : owner_->host_numbers().gather(*part, {&own, 1}))
     world_ranks.push_back(static_cast<int>(rank));
-  return std::make_unique<NcclCommunicator>(owner_, std::move(part), std::move(world_ranks), options.order);
+  return std::make_unique<NcclCommunicator>(owner_, std::move(part), std::move(world_ranks), options);
 }
 
 bool has_nccl() {

@@ -17,7 +17,7 @@ class NcclCommunicator final : public Communicator {
   NcclCommunicator(std::shared_ptr<NcclRank> owner, Communicator& host);
   /// A part of it.
   NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_ptr<Communicator> host,
-                   std::vector<int> world_ranks, CommOrder order);
+                   std::vector<int> world_ranks, const SplitOptions& options);
   ~NcclCommunicator() override;
 
   void wait() override;
@@ -35,6 +35,7 @@ class NcclCommunicator final : public Communicator {
   void exchange(const Collective& collective, CUstream_st* stream);
   void follow_compute(const Collective& collective);
   void mark_finished();
+  void connect(MessageReach reach);
   void run_message(const Collective& collective, const NcclOperation& operation);
   void run_barrier(const NcclOperation& operation);
   CUstream_st* stream() const;
@@ -50,7 +51,7 @@ class NcclCommunicator final : public Communicator {
   int64_t number_ = 0;
   std::vector<Tensor> travelling_;          // of operations beside compute, until wait()
   std::unique_ptr<PeerCollectives> peers_;  // null where NCCL does all
-  std::unique_ptr<NcclMessages> messages_;  // made by the first one
+  std::unique_ptr<NcclMessages> messages_;  // null until connect()
 };
 
 }  // namespace megalith

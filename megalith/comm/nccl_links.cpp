@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <deque>
@@ -19,7 +20,10 @@ struct Link {
 
 class NcclLinks final : public NcclMessages {
  public:
-  NcclLinks(NcclRank& owner, Communicator& host) : owner_(&owner), host_(&host) { open(); }
+  NcclLinks(NcclRank& owner, Communicator& host, MessageReach reach)
+      : owner_(&owner), host_(&host), reach_(reach) {
+    open();
+  }
 
   ~NcclLinks() override {
     for (auto* links : {&to_, &from_}) {
@@ -66,28 +70,38 @@ class NcclLinks final : public NcclMessages {
     return numbers;
   }
 
-  // Every rank names the links to its next and its previous rank; all are made in one group of calls.
-  void open() {
+  // In the order of ranks; links go both ways.
+  std::vector<int> reached_from(int rank) const {
     const int size = host_->size();
-    const int next = (host_->rank() + 1) % size;
-    const int previous = (host_->rank() + size - 1) % size;
+    std::vector<int> ranks;
+    for (int other = 0; other < size; ++other) {
+      const bool is_neighbour = other == (rank + 1) % size || rank == (other + 1) % size;
+      if (other != rank && (is_neighbour || reach_ == MessageReach::kAll)) ranks.push_back(other);
+    }
+    return ranks;
+  }
+
+  // Every rank names the links on which it sends; all are made in one group of calls.
+  void open() {
+    const std::vector<int> peers = reached_from(host_->rank());
     std::vector<int64_t> own;
-    for (int i = 0; i < 2; ++i) {
+    for (size_t i = 0; i < peers.size(); ++i) {
       const Id id = new_id();
       own.insert(own.end(), id.begin(), id.end());
     }
     const std::vector<int64_t> ids = owner_->host_numbers().gather(*host_, own);
-    const auto id_at = [&](int rank, int direction) {
+    const auto id_of = [&](int sender, int receiver) {
+      const std::vector<int> receivers = reached_from(sender);
+      const auto place = std::find(receivers.begin(), receivers.end(), receiver) - receivers.begin();
+      const auto link = static_cast<size_t>(sender) * receivers.size() + static_cast<size_t>(place);
       ncclUniqueId id;
-      std::memcpy(&id, ids.data() + (2 * rank + direction) * std::tuple_size_v<Id>, sizeof id);
+      std::memcpy(&id, ids.data() + link * std::tuple_size_v<Id>, sizeof id);
       return id;
     };
     MG_NCCL_CHECK(ncclGroupStart());
-    make(to_[next], id_at(host_->rank(), 0), 0);
-    make(from_[previous], id_at(previous, 0), 1);
-    if (next != previous) {
-      make(to_[previous], id_at(host_->rank(), 1), 0);
-      make(from_[next], id_at(next, 1), 1);
+    for (const int peer : peers) {
+      make(to_[peer], id_of(host_->rank(), peer), 0);
+      make(from_[peer], id_of(peer, host_->rank()), 1);
     }
     MG_NCCL_CHECK(ncclGroupEnd());
     // A communicator is freed when both ends do that: all ranks go through theirs in one order, by sender and
@@ -107,7 +121,8 @@ class NcclLinks final : public NcclMessages {
   const Link& at(const std::map<int, Link>& links, int rank) const {
     const auto link = links.find(rank);
     MG_CHECK(link != links.end(),
-             "rank {} of '{}': messages between processes go to the next and the previous rank, not to {}",
+             "rank {} of '{}': messages between processes go to the next and the previous rank, not to {} "
+             "(MessageReach)",
              host_->rank(), host_->name(), rank);
     return link->second;
   }
@@ -126,14 +141,15 @@ class NcclLinks final : public NcclMessages {
 
   NcclRank* owner_;
   Communicator* host_;
+  MessageReach reach_;
   std::map<int, Link> to_, from_;
   std::deque<Sent> sent_;
 };
 
 }  // namespace
 
-std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host) {
-  return std::make_unique<NcclLinks>(owner, host);
+std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host, MessageReach reach) {
+  return std::make_unique<NcclLinks>(owner, host, reach);
 }
 
 }  // namespace megalith

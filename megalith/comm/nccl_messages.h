@@ -21,9 +21,8 @@ class NcclMessages {
 /// waits until the sender's has come to the send.
 std::unique_ptr<NcclMessages> make_peer_copies(NcclRank& owner, Communicator& host);
 
-/// Between processes: NCCL, with a communicator of two ranks and a stream for each direction to the next and
-/// to the previous rank of the group; messages to other ranks are errors. The first message of a rank waits
-/// for the first one of every rank of the group.
-std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host);
+/// Between processes: NCCL, with a communicator of two ranks and a stream for each direction to every rank
+/// within `reach`; messages to other ranks are errors. Collective over `host`.
+std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host, MessageReach reach);
 
 }  // namespace megalith

@@ -6,12 +6,13 @@ namespace {
 constexpr Axis kAxes[] = {Axis::kTp, Axis::kCp, Axis::kDp, Axis::kPp, Axis::kEtp, Axis::kEp, Axis::kEdp};
 
 std::unique_ptr<Communicator> split_along(Communicator& world, const RankLayout& layout,
-                                          const std::vector<Axis>& axes, const std::string& name,
-                                          CommOrder order = CommOrder::kInline) {
+                                          const std::vector<Axis>& axes, SplitOptions options) {
   const std::vector<int> ranks = layout.group(world.rank(), axes);
   // All groups of an axis are as large, so no rank is left out of the split that another takes part in.
   if (ranks.size() == 1) return make_self_communicator();
-  return world.split({.colour = ranks.front(), .key = world.rank(), .name = name, .order = order});
+  options.colour = ranks.front();
+  options.key = world.rank();
+  return world.split(options);
 }
 
 }  // namespace
@@ -26,8 +27,8 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
     : config_(config), shape_(mesh_shape(config, world.size())), world_(&world) {
   validate(config);
   const RankLayout layout(shape_);
-  for (const Axis axis : kAxes) groups_[axis] = split_along(world, layout, {axis}, name_of(axis));
-  tp_beside_ = split_along(world, layout, {Axis::kTp}, "tp beside", CommOrder::kBeside);
+  for (const Axis axis : kAxes) groups_[axis] = split_along(world, layout, {axis}, {.name = name_of(axis)});
+  tp_beside_ = split_along(world, layout, {Axis::kTp}, {.name = "tp beside", .order = CommOrder::kBeside});
   if (is_sequence_parallel()) {
     // Products in pieces are right on CPUs, for the same numbers everywhere, and where copy engines carry the
     // pieces; NCCL's kernels would take multiprocessors from the products.
@@ -37,19 +38,18 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
     if (config.tp_comm_fused_norm) tp_peers_ = peers;
   }
   if (config.moe_shared_expert_overlap || config.overlap_moe_expert_parallel_comm)
-    ep_beside_ = split_along(world, layout, {Axis::kEp}, "ep beside", CommOrder::kBeside);
+    ep_beside_ = split_along(world, layout, {Axis::kEp}, {.name = "ep beside", .order = CommOrder::kBeside});
   if (config.overlap_moe_expert_parallel_comm)
-    ep_gradients_beside_ = split_along(world, layout, {Axis::kEp}, "ep gradients beside", CommOrder::kBeside);
-  dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, "dp-cp");
+    ep_gradients_beside_ =
+        split_along(world, layout, {Axis::kEp}, {.name = "ep gradients beside", .order = CommOrder::kBeside});
+  dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, {.name = "dp-cp"});
   const CommOrder ring_order = config.cp_comm_overlap ? CommOrder::kBeside : CommOrder::kInline;
   if (config.cp_comm_type == "p2p") {
-    // Who shares a document sends past its neighbours; between processes messages of GPUs reach these alone.
-    const bool is_of_gpus = &cp().host() != &cp();
-    if (config.hybrid_context_parallel && cp().size() > 2 && is_of_gpus && !cp().is_one_process())
-      throw UsageError(
-          "hybrid_context_parallel: the context-parallel GPUs lie in several processes; give one process all "
-          "of them with --gpus, or leave it off");
-    cp_ring_ = split_along(world, layout, {Axis::kCp}, "cp ring", ring_order);
+    // Who shares a document in a part of the ring sends past its neighbours.
+    const MessageReach reach =
+        config.hybrid_context_parallel ? MessageReach::kAll : MessageReach::kNeighbours;
+    cp_ring_ =
+        split_along(world, layout, {Axis::kCp}, {.name = "cp ring", .order = ring_order, .reach = reach});
   } else if (config.cp_comm_type == "a2a+p2p") {
     const int place = cp().rank(), inner = static_cast<int>(config.hierarchical_context_parallel_sizes[0]);
     cp_inner_ = cp().split({.colour = place / inner, .key = place, .name = "cp inner"});

@@ -1,5 +1,8 @@
-// Processes with two GPUs each, here parts of one program: GPUs of one process reach each other, and all of
-// them sum together.
+// Processes with GPUs, here parts of one program: GPUs of one process reach each other, all of them sum
+// together and send to each other, and end together.
+#include <chrono>
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "megalith/comm/peer_access.h"
@@ -13,9 +16,10 @@ namespace {
 
 constexpr int kProcesses = 2, kOfProcess = 2;
 
-void on_processes(const std::function<void(Communicator& host, Communicator& world, Exec& exec)>& body) {
+void on_processes(int gpus_of_process,
+                  const std::function<void(Communicator& host, Communicator& world, Exec& exec)>& body) {
   constexpr auto kTimeout = std::chrono::seconds(30);
-  run_processes(kProcesses, kOfProcess, {.timeout = kTimeout}, [&](Communicator& host) {
+  run_processes(kProcesses, gpus_of_process, {.timeout = kTimeout}, [&](Communicator& host) {
     Exec exec({.device = {DeviceKind::kCuda, host.rank()}, .num_threads = 1});
     const RankWorld world(host, exec, {.timeout = kTimeout});
     world.run([&](Communicator& comm) {
@@ -27,7 +31,7 @@ void on_processes(const std::function<void(Communicator& host, Communicator& wor
 
 TEST(GpuProcesses, ReachThePeersOfTheirProcessAndSumWithAll) {
   MG_NEED_GPUS(kProcesses * kOfProcess);
-  on_processes([](Communicator& host, Communicator& world, Exec& exec) {
+  on_processes(kOfProcess, [](Communicator& host, Communicator& world, Exec& exec) {
     EXPECT_FALSE(world.is_one_process());
     EXPECT_EQ(make_peer_access(world), nullptr);
     const auto group = [&](const char* name, int64_t colour) {
@@ -50,6 +54,62 @@ TEST(GpuProcesses, ReachThePeersOfTheirProcessAndSumWithAll) {
     EXPECT_EQ(sum_over(*across), host.rank() % 2 == 0 ? 5 : 10);
     EXPECT_EQ(sum_over(world), 15);
   });
+}
+
+TEST(GpuProcesses, MessagesReachEveryRankWhereTheSplitSaysSo) {
+  MG_NEED_GPUS(kProcesses * kOfProcess);
+  on_processes(kOfProcess, [](Communicator& host, Communicator& world, Exec& exec) {
+    const auto ring = world.split({.name = "ring"});
+    const auto all = world.split({.name = "all", .reach = MessageReach::kAll});
+    const Tensor own = exec.empty({4}, DType::kF32), other = exec.empty({4}, DType::kF32);
+    fill(own, host.rank(), exec);
+    // Ranks 1 and 3 send nothing.
+    const int opposite = (host.rank() + 2) % 4;
+    if (host.rank() % 2 == 0) {
+      all->send(own, opposite);
+      all->recv(other, opposite);
+      EXPECT_EQ(to_vector<float>(other), std::vector<float>(4, static_cast<float>(opposite)));
+    }
+    host.barrier();
+    // Connected by the first message, which all ranks send.
+    ring->send(own, (host.rank() + 1) % 4);
+    ring->recv(other, (host.rank() + 3) % 4);
+    EXPECT_EQ(to_vector<float>(other), std::vector<float>(4, static_cast<float>((host.rank() + 3) % 4)));
+    EXPECT_THROW(ring->send(own, opposite), Error);
+    host.barrier();
+  });
+}
+
+TEST(GpuProcesses, AThrowEndsAPeerThatWaitsForMessages) {
+  MG_NEED_GPUS(kProcesses);
+  const auto begin = std::chrono::steady_clock::now();
+  std::string message;
+  try {
+    on_processes(1, [](Communicator& host, Communicator& world, Exec& exec) {
+      const auto ring = world.split({.name = "ring", .order = CommOrder::kBeside});
+      const auto gradients = world.split({.name = "gradients", .order = CommOrder::kBeside});
+      const Tensor x = exec.zeros({1 << 20}, DType::kF32), y = exec.zeros({1 << 20}, DType::kF32);
+      const int peer = 1 - host.rank();
+      ring->send(x, peer);
+      ring->recv(y, peer);
+      ring->wait();
+      exec.synchronize();
+      if (host.rank() == 1) fail("out of paper");
+      // Kernels of several groups, one behind the other, wait for a rank that does not come.
+      ring->send(x, peer);
+      ring->recv(y, peer);
+      gradients->all_reduce(x);
+      gradients->wait();
+      world.all_reduce(y);
+      exec.synchronize();
+      world.all_reduce(y);
+      ADD_FAILURE() << "rank 0 goes on";
+    });
+  } catch (const std::exception& error) {
+    message = error.what();
+  }
+  EXPECT_EQ(message, "out of paper");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(25));
 }
 
 }  // namespace
