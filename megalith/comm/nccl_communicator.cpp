@@ -74,7 +74,8 @@ NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_
   if (size() > 1) comm_ = owner_->open(*host_, world_ranks_, order_);
   if (size() > 1 && order_ == CommOrder::kBeside && is_one_process() && owner_->uses_copy_engines())
     peers_ = std::make_unique<PeerCollectives>(*owner_, *host_);
-  if (size() > 1 && options.reach == MessageReach::kAll) connect(options.reach);
+  if (size() > 1 && options.reach == MessageReach::kAll)
+    connect(options.reach, {Label(name()), 0, {.kind = CollectiveKind::kSplit}});
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&reached_, cudaEventDisableTiming));
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&finished_, cudaEventDisableTiming));
 }
@@ -218,20 +219,21 @@ void NcclCommunicator::exchange(const Collective& c, CUstream_st* on) {
   MG_NCCL_CHECK(ncclGroupEnd());
 }
 
-void NcclCommunicator::connect(MessageReach reach) {
-  messages_ = is_one_process() ? make_peer_copies(*owner_, *host_) : make_nccl_links(*owner_, *host_, reach);
+void NcclCommunicator::connect(MessageReach reach, const NcclOperation& operation) {
+  messages_ = is_one_process() ? make_peer_copies(*owner_, *host_)
+                               : make_nccl_links(*owner_, *host_, reach, operation);
 }
 
 void NcclCommunicator::run_message(const Collective& c, const NcclOperation& operation) {
   owner_->check_alive(operation);
-  if (messages_ == nullptr) connect(MessageReach::kNeighbours);
+  if (messages_ == nullptr) connect(MessageReach::kNeighbours, operation);
   if (c.call.kind == CollectiveKind::kSend) {
     CUstream_st* compute = owner_->cuda().stream();  // which a send does not hold up
-    messages_->send(c, compute);
+    messages_->send(c, operation, compute);
     return owner_->watch().add(operation, compute);
   }
   follow_compute(c);
-  messages_->receive(c, stream());
+  messages_->receive(c, operation, stream());
   owner_->watch().add(operation, stream());
   mark_finished();
 }

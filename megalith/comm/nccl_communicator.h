@@ -35,7 +35,7 @@ class NcclCommunicator final : public Communicator {
   void exchange(const Collective& collective, CUstream_st* stream);
   void follow_compute(const Collective& collective);
   void mark_finished();
-  void connect(MessageReach reach);
+  void connect(MessageReach reach, const NcclOperation& operation);
   void run_message(const Collective& collective, const NcclOperation& operation);
   void run_barrier(const NcclOperation& operation);
   CUstream_st* stream() const;

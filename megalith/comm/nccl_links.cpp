@@ -20,9 +20,10 @@ struct Link {
 
 class NcclLinks final : public NcclMessages {
  public:
-  NcclLinks(NcclRank& owner, Communicator& host, MessageReach reach)
+  NcclLinks(NcclRank& owner, Communicator& host, MessageReach reach, const NcclOperation& operation)
       : owner_(&owner), host_(&host), reach_(reach) {
-    open();
+    open(operation);
+    greet(operation);
   }
 
   ~NcclLinks() override {
@@ -35,21 +36,21 @@ class NcclLinks final : public NcclMessages {
     for (const Sent& sent : sent_) cudaEventDestroy(sent.done);
   }
 
-  void send(const Collective& message, CUstream_st* stream) override {
+  void send(const Collective& message, const NcclOperation& operation, CUstream_st* stream) override {
     drop_done();
     const Link& link = at(to_, message.call.peer);
     follow(link, stream);
-    MG_NCCL_CHECK(ncclSend(message.in, message.block_bytes(), ncclUint8, 1, link.comm, link.stream));
+    owner_->call(operation, [&] { put(link, message.in, message.block_bytes()); });
     CUevent_st* done = nullptr;
     MG_CUDA_CHECK(cudaEventCreateWithFlags(&done, cudaEventDisableTiming));
     MG_CUDA_CHECK(cudaEventRecord(done, link.stream));
     sent_.push_back({done, *message.tensors[0]});
   }
 
-  void receive(const Collective& message, CUstream_st* stream) override {
+  void receive(const Collective& message, const NcclOperation& operation, CUstream_st* stream) override {
     const Link& link = at(from_, message.from);
     follow(link, stream);
-    MG_NCCL_CHECK(ncclRecv(message.out, message.block_bytes(), ncclUint8, 0, link.comm, link.stream));
+    owner_->call(operation, [&] { get(link, message.out, message.block_bytes()); });
     MG_CUDA_CHECK(cudaEventRecord(link.event, link.stream));
     MG_CUDA_CHECK(cudaStreamWaitEvent(stream, link.event, 0));
   }
@@ -82,7 +83,7 @@ class NcclLinks final : public NcclMessages {
   }
 
   // Every rank names the links on which it sends; all are made in one group of calls.
-  void open() {
+  void open(const NcclOperation& operation) {
     const std::vector<int> peers = reached_from(host_->rank());
     std::vector<int64_t> own;
     for (size_t i = 0; i < peers.size(); ++i) {
@@ -98,6 +99,7 @@ class NcclLinks final : public NcclMessages {
       std::memcpy(&id, ids.data() + link * std::tuple_size_v<Id>, sizeof id);
       return id;
     };
+    const NcclWatch::Call called(owner_->watch(), operation);
     MG_NCCL_CHECK(ncclGroupStart());
     for (const int peer : peers) {
       make(to_[peer], id_of(host_->rank(), peer), 0);
@@ -110,6 +112,30 @@ class NcclLinks final : public NcclMessages {
     for (auto& [rank, link] : to_) in_order[{host_->rank(), rank}] = link.comm;
     for (auto& [rank, link] : from_) in_order[{rank, host_->rank()}] = link.comm;
     for (auto& [ends, comm] : in_order) owner_->adopt(comm);
+  }
+
+  // The first message on a link keeps both hosts waiting for each other while NCCL connects them, so that two
+  // ranks that send before they receive would wait for ever. Here all come at once.
+  void greet(const NcclOperation& operation) {
+    const Tensor sent = owner_->exec().empty({1}, DType::kU8);
+    const Tensor received = owner_->exec().empty({std::ssize(from_)}, DType::kU8);
+    owner_->call(operation, [&] {
+      MG_NCCL_CHECK(ncclGroupStart());
+      for (const auto& [rank, link] : to_) put(link, sent.raw(), 1);
+      std::byte* place = received.raw();
+      for (const auto& [rank, link] : from_) get(link, place++, 1);
+      MG_NCCL_CHECK(ncclGroupEnd());
+    });
+    for (const auto* links : {&to_, &from_})
+      for (const auto& [rank, link] : *links) MG_CUDA_CHECK(cudaStreamSynchronize(link.stream));
+    owner_->check_alive(operation);
+  }
+
+  static void put(const Link& link, const std::byte* from, size_t bytes) {
+    MG_NCCL_CHECK(ncclSend(from, bytes, ncclUint8, 1, link.comm, link.stream));
+  }
+  static void get(const Link& link, std::byte* to, size_t bytes) {
+    MG_NCCL_CHECK(ncclRecv(to, bytes, ncclUint8, 0, link.comm, link.stream));
   }
 
   static void make(Link& link, const ncclUniqueId& id, int end) {
@@ -148,8 +174,9 @@ class NcclLinks final : public NcclMessages {
 
 }  // namespace
 
-std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host, MessageReach reach) {
-  return std::make_unique<NcclLinks>(owner, host, reach);
+std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host, MessageReach reach,
+                                              const NcclOperation& operation) {
+  return std::make_unique<NcclLinks>(owner, host, reach, operation);
 }
 
 }  // namespace megalith

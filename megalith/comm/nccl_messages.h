@@ -8,12 +8,13 @@
 namespace megalith {
 
 /// How send and recv of a group of GPUs travel. A send occupies `stream` with nothing but events, waits for
-/// nobody, and keeps the memory of its tensor until the peer has it.
+/// nobody, and keeps the memory of its tensor until the peer has it. Both fail, naming `operation`, when a
+/// rank has failed.
 class NcclMessages {
  public:
   virtual ~NcclMessages() = default;
-  virtual void send(const Collective& message, CUstream_st* stream) = 0;
-  virtual void receive(const Collective& message, CUstream_st* stream) = 0;
+  virtual void send(const Collective& message, const NcclOperation& operation, CUstream_st* stream) = 0;
+  virtual void receive(const Collective& message, const NcclOperation& operation, CUstream_st* stream) = 0;
 };
 
 /// Between rank threads: the sender hands over through the host group where the tensor lies, and an event
@@ -22,7 +23,8 @@ class NcclMessages {
 std::unique_ptr<NcclMessages> make_peer_copies(NcclRank& owner, Communicator& host);
 
 /// Between processes: NCCL, with a communicator of two ranks and a stream for each direction to every rank
-/// within `reach`; messages to other ranks are errors. Collective over `host`.
-std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host, MessageReach reach);
+/// within `reach`; messages to other ranks are errors. Collective over `host`: `operation` needs them.
+std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host, MessageReach reach,
+                                              const NcclOperation& operation);
 
 }  // namespace megalith

@@ -39,7 +39,8 @@ class PeerCopies final : public NcclMessages {
     }
   }
 
-  void send(const Collective& message, CUstream_st* stream) override {
+  void send(const Collective& message, const NcclOperation& operation, CUstream_st* stream) override {
+    owner_->check_alive(operation);
     drop_taken();
     const auto parcel = std::make_shared<Parcel>();
     parcel->call = message.call;
@@ -54,7 +55,8 @@ class PeerCopies final : public NcclMessages {
     static_cast<void>(handed_over.release());  // the receiver deletes it
   }
 
-  void receive(const Collective& message, CUstream_st* stream) override {
+  void receive(const Collective& message, const NcclOperation& operation, CUstream_st* stream) override {
+    owner_->check_alive(operation);
     const Tensor address = owner_->host_numbers().make(1);
     host_->recv(address, message.from, message.call.label.str());
     const std::unique_ptr<std::shared_ptr<Parcel>> handed_over(

@@ -10,6 +10,10 @@
 namespace megalith {
 namespace {
 
+NcclOperation opening(Communicator& group) {
+  return {Label(group.name()), 0, {.kind = CollectiveKind::kSplit}};
+}
+
 int current_device() {
   int device = 0;
   MG_CUDA_CHECK(cudaGetDevice(&device));
@@ -84,7 +88,10 @@ ncclComm_t NcclRank::open(Communicator& host, const std::vector<int>& world_rank
   host.broadcast(shared, 0, "NCCL's id");
   std::memcpy(&id, shared.raw(), sizeof id);
   ncclComm_t comm = nullptr;
-  MG_NCCL_CHECK(ncclCommInitRank(&comm, host.size(), id, host.rank()));
+  {
+    const NcclWatch::Call called(watch_, opening(host));
+    MG_NCCL_CHECK(ncclCommInitRank(&comm, host.size(), id, host.rank()));
+  }
   opened_[{order, world_ranks}] = comm;
   adopt(comm);
   return comm;

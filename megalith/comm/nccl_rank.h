@@ -30,6 +30,7 @@ class NcclRank {
   /// the ranks of a group are of one process.
   bool uses_copy_engines() const { return uses_copy_engines_; }
 
+  Exec& exec() { return *exec_; }
   CudaContext& cuda() { return exec_->cuda(); }
   NcclWatch& watch() { return watch_; }
 
@@ -43,7 +44,13 @@ class NcclRank {
   void call(const NcclOperation& operation, const Work& work) {
     const std::lock_guard lock(calling_);
     check_alive(operation);
-    work();
+    const NcclWatch::Call called(watch_, operation);
+    try {
+      work();
+    } catch (const Error&) {
+      check_alive(operation);  // NCCL was ended under the call: then the cause is another
+      throw;
+    }
   }
   /// Fails when a rank has failed.
   void check_alive(const NcclOperation& operation) {

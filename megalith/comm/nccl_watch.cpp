@@ -59,6 +59,17 @@ void NcclWatch::add(const NcclOperation& operation, CUstream_st* stream) {
   line.pending.push_back({operation, event});
 }
 
+NcclWatch::Call::Call(NcclWatch& watch, const NcclOperation& operation) : watch_(&watch) {
+  const std::lock_guard lock(watch_->mutex_);
+  watch_->called_ = operation;
+  watch_->called_at_ = Clock::now();
+}
+
+NcclWatch::Call::~Call() {
+  const std::lock_guard lock(watch_->mutex_);
+  watch_->called_.reset();
+}
+
 void NcclWatch::retire_finished() {
   for (auto& [stream, line] : lines_) {
     while (!line.pending.empty() && cudaEventQuery(line.pending.front().event) == cudaSuccess) {
@@ -73,6 +84,9 @@ void NcclWatch::retire_finished() {
 
 std::string NcclWatch::overdue() {
   if (options_.timeout.count() == 0) return {};
+  if (called_ && Clock::now() > called_at_ + options_.timeout)
+    return fmt::format("rank {}: NCCL has not come back from the call of {} in {}", rank_, called_->where(),
+                       seconds_text(options_.timeout));
   for (const auto& [stream, line] : lines_)
     if (!line.pending.empty() && Clock::now() > line.since + options_.timeout)
       return fmt::format("rank {}: {} has not come to its end in {}", rank_,
@@ -127,6 +141,9 @@ void NcclWatch::end_all(const std::string& own_reason) {
 
 std::string NcclWatch::report() {
   std::string text = fmt::format("rank {}:", rank_);
+  if (called_)
+    text += fmt::format(" {} has been in NCCL's call for {};", called_->where(),
+                        seconds_text(Clock::now() - called_at_));
   for (const auto& [stream, line] : lines_) {
     size_t shown = 0;
     for (const Pending& pending : line.pending) {

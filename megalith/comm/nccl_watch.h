@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -41,6 +42,16 @@ class NcclWatch {
 
   /// The rank's thread calls it after each operation.
   void add(const NcclOperation& operation, CUstream_st* stream);
+  /// While it lives the rank's thread is in a call of NCCL, which waits for the peers where it connects them.
+  class Call {
+   public:
+    Call(NcclWatch& watch, const NcclOperation& operation);
+    ~Call();
+    Call(const Call&) = delete;
+
+   private:
+    NcclWatch* watch_;
+  };
 
   bool has_failed() const { return has_failed_.load(std::memory_order_acquire); }
   /// Once it has failed: Error when this rank was the first to know, else PeerFailure.
@@ -76,6 +87,8 @@ class NcclWatch {
   std::condition_variable stopped_;
   bool must_stop_ = false;
   std::map<CUstream_st*, Line> lines_;
+  std::optional<NcclOperation> called_;  // until NCCL comes back
+  Clock::time_point called_at_;
   std::vector<CUevent_st*> free_events_;
   std::deque<NcclOperation> finished_;  // the last few
   std::string own_failure_;             // set before has_failed_

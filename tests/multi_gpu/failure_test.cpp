@@ -72,6 +72,26 @@ TEST(GpuFailure, ARankThatStaysAwayIsATimeOutWithNames) {
   EXPECT_LT(outcome.seconds, 25);
 }
 
+// The first message makes NCCL connect the two, in which the rank's thread waits rather than its GPU.
+TEST(GpuFailure, ARankThatStaysAwayFromAConnectionIsATimeOutWithNames) {
+  MG_NEED_GPUS(2);
+  const Outcome outcome = outcome_of(2, std::chrono::seconds(3), [](const GpuRank& rank) {
+    const auto group = rank.world.split({.name = "ep"});
+    const Tensor x = rank.exec.zeros({1000}, DType::kF32), y = rank.exec.zeros({1000}, DType::kF32);
+    if (rank.rank() == 1) {
+      while (!rank.host.is_aborted()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      return;
+    }
+    group->all_to_all(x, y, "tokens");
+    rank.exec.synchronize();
+    group->all_to_all(x, y, "more tokens");
+    ADD_FAILURE() << "rank 0 goes on";
+  });
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("rank 0"), HasSubstr("all_to_all f32[500] per rank 'tokens'"),
+                                     HasSubstr("of 'ep'"), HasSubstr("3")));
+  EXPECT_LT(outcome.seconds, 25);
+}
+
 TEST(GpuFailure, AnAbortReachesOperationsBesideCompute) {
   MG_NEED_GPUS(2);
   const Outcome outcome = outcome_of(2, std::chrono::seconds(40), [](const GpuRank& rank) {

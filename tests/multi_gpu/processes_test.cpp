@@ -80,6 +80,28 @@ TEST(GpuProcesses, MessagesReachEveryRankWhereTheSplitSaysSo) {
   });
 }
 
+TEST(GpuProcesses, SendsWaitForNobody) {
+  MG_NEED_GPUS(kProcesses);
+  on_processes(1, [](Communicator& host, Communicator& world, Exec& exec) {
+    constexpr int64_t kCount = 1 << 20;
+    const auto ring = world.split({.name = "ring", .order = CommOrder::kBeside});
+    std::vector<Tensor> sent(3);
+    for (size_t i = 0; i < sent.size(); ++i) {
+      sent[i] = exec.empty({kCount}, DType::kF32);
+      fill(sent[i], static_cast<double>(10 * host.rank()) + static_cast<double>(i), exec);
+      ring->send(sent[i], 1 - host.rank());
+    }
+    for (size_t i = 0; i < sent.size(); ++i) {
+      const Tensor received = exec.empty({kCount}, DType::kF32);
+      ring->recv(received, 1 - host.rank());
+      ring->wait();
+      EXPECT_EQ(
+          to_vector<float>(received),
+          std::vector<float>(kCount, static_cast<float>(10 * (1 - host.rank())) + static_cast<float>(i)));
+    }
+  });
+}
+
 TEST(GpuProcesses, AThrowEndsAPeerThatWaitsForMessages) {
   MG_NEED_GPUS(kProcesses);
   const auto begin = std::chrono::steady_clock::now();
