@@ -1,5 +1,5 @@
 #pragma once
-// defines: PeerFailure, CommOrder, MessageReach, SplitOptions, Communicator, make_self_communicator
+// defines: PeerFailure, CommOrder, SplitOptions, Communicator, make_self_communicator
 
 #include <cstdint>
 #include <memory>
@@ -25,18 +25,11 @@ enum class CommOrder : uint8_t {
   kBeside,  ///< after the kernels called before, beside those called after until wait()
 };
 
-/// To whom send() and recv() go between GPUs of several processes; elsewhere they go to every rank.
-enum class MessageReach : uint8_t {
-  kNeighbours,  ///< the next and the previous rank, connected by the first message, for which all then wait
-  kAll,         ///< every rank of the group; the split connects them, and not all need send
-};
-
 struct SplitOptions {
   int64_t colour = 0;  ///< ranks of one colour form a group; kNoColour: no group
   int64_t key = 0;     ///< orders the ranks of the new group; equal keys keep the old order
   std::string name;    ///< for messages: "tp", "dp"
   CommOrder order = CommOrder::kInline;
-  MessageReach reach = MessageReach::kNeighbours;
 
   static constexpr int64_t kNoColour = -1;
 };
@@ -96,6 +89,10 @@ class Communicator {
   /// group keeps its memory alive.
   void send(const Tensor& x, int to, std::string_view label = {});
   void recv(const Tensor& x, int from, std::string_view label = {});
+  /// Collective. Between GPUs of several processes messages go to the next and the previous rank alone, over
+  /// connections that the first message makes, for which all ranks wait. After this call they go to every
+  /// rank, and not all ranks need send. Elsewhere they always do.
+  virtual void reach_all() {}
   /// Both at once; `to` and `from` may be this rank itself (a ring of one).
   void send_recv(const Tensor& in, int to, const Tensor& out, int from, std::string_view label = {});
 

@@ -64,18 +64,16 @@ NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, Communicator
 }
 
 NcclCommunicator::NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_ptr<Communicator> host,
-                                   std::vector<int> world_ranks, const SplitOptions& options)
+                                   std::vector<int> world_ranks, CommOrder order)
     : Communicator(host->rank(), host->size(), host->name(), DeviceKind::kCuda),
       owner_(std::move(owner)),
       own_host_(std::move(host)),
       host_(own_host_.get()),
       world_ranks_(std::move(world_ranks)),
-      order_(options.order) {
+      order_(order) {
   if (size() > 1) comm_ = owner_->open(*host_, world_ranks_, order_);
   if (size() > 1 && order_ == CommOrder::kBeside && is_one_process() && owner_->uses_copy_engines())
     peers_ = std::make_unique<PeerCollectives>(*owner_, *host_);
-  if (size() > 1 && options.reach == MessageReach::kAll)
-    connect(options.reach, {Label(name()), 0, {.kind = CollectiveKind::kSplit}});
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&reached_, cudaEventDisableTiming));
   MG_CUDA_CHECK(cudaEventCreateWithFlags(&finished_, cudaEventDisableTiming));
 }
@@ -219,14 +217,23 @@ void NcclCommunicator::exchange(const Collective& c, CUstream_st* on) {
   MG_NCCL_CHECK(ncclGroupEnd());
 }
 
-void NcclCommunicator::connect(MessageReach reach, const NcclOperation& operation) {
-  messages_ = is_one_process() ? make_peer_copies(*owner_, *host_)
-                               : make_nccl_links(*owner_, *host_, reach, operation);
+void NcclCommunicator::connect(const NcclOperation& operation) {
+  owner_->check_alive(operation);
+  if (messages_ == nullptr)
+    messages_ =
+        is_one_process() ? make_peer_copies(*owner_, *host_) : make_nccl_links(*owner_, *host_, operation);
+}
+
+void NcclCommunicator::reach_all() {
+  if (reaches_all_) return;
+  const NcclOperation operation{Label(name()), ++number_, {.kind = CollectiveKind::kSplit}};
+  connect(operation);
+  messages_->reach_all(operation);
+  reaches_all_ = true;
 }
 
 void NcclCommunicator::run_message(const Collective& c, const NcclOperation& operation) {
-  owner_->check_alive(operation);
-  if (messages_ == nullptr) connect(MessageReach::kNeighbours, operation);
+  connect(operation);
   if (c.call.kind == CollectiveKind::kSend) {
     CUstream_st* compute = owner_->cuda().stream();  // which a send does not hold up
     messages_->send(c, operation, compute);
@@ -255,7 +262,7 @@ std::unique_ptr<Communicator> NcclCommunicator::run_split(const SplitOptions& op
   std::vector<int> world_ranks;
   for (const int64_t rank : owner_->host_numbers().gather(*part, {&own, 1}))
     world_ranks.push_back(static_cast<int>(rank));
-  return std::make_unique<NcclCommunicator>(owner_, std::move(part), std::move(world_ranks), options);
+  return std::make_unique<NcclCommunicator>(owner_, std::move(part), std::move(world_ranks), options.order);
 }
 
 bool has_nccl() {

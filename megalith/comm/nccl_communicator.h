@@ -17,10 +17,11 @@ class NcclCommunicator final : public Communicator {
   NcclCommunicator(std::shared_ptr<NcclRank> owner, Communicator& host);
   /// A part of it.
   NcclCommunicator(std::shared_ptr<NcclRank> owner, std::unique_ptr<Communicator> host,
-                   std::vector<int> world_ranks, const SplitOptions& options);
+                   std::vector<int> world_ranks, CommOrder order);
   ~NcclCommunicator() override;
 
   void wait() override;
+  void reach_all() override;
   Communicator& host() override { return *host_; }
   void abort(const std::string& reason) override { host_->abort(reason); }
   bool is_aborted() const override { return host_->is_aborted(); }
@@ -35,7 +36,7 @@ class NcclCommunicator final : public Communicator {
   void exchange(const Collective& collective, CUstream_st* stream);
   void follow_compute(const Collective& collective);
   void mark_finished();
-  void connect(MessageReach reach, const NcclOperation& operation);
+  void connect(const NcclOperation& operation);
   void run_message(const Collective& collective, const NcclOperation& operation);
   void run_barrier(const NcclOperation& operation);
   CUstream_st* stream() const;
@@ -51,6 +52,7 @@ class NcclCommunicator final : public Communicator {
   int64_t number_ = 0;
   std::vector<Tensor> travelling_;          // of operations beside compute, until wait()
   std::unique_ptr<PeerCollectives> peers_;  // null where NCCL does all
+  bool reaches_all_ = false;
   std::unique_ptr<NcclMessages> messages_;  // null until connect()
 };
 

@@ -20,10 +20,9 @@ struct Link {
 
 class NcclLinks final : public NcclMessages {
  public:
-  NcclLinks(NcclRank& owner, Communicator& host, MessageReach reach, const NcclOperation& operation)
-      : owner_(&owner), host_(&host), reach_(reach) {
-    open(operation);
-    greet(operation);
+  NcclLinks(NcclRank& owner, Communicator& host, const NcclOperation& operation)
+      : owner_(&owner), host_(&host) {
+    open(Peers::kNeighbours, operation);
   }
 
   ~NcclLinks() override {
@@ -55,6 +54,8 @@ class NcclLinks final : public NcclMessages {
     MG_CUDA_CHECK(cudaStreamWaitEvent(stream, link.event, 0));
   }
 
+  void reach_all(const NcclOperation& operation) override { open(Peers::kDistant, operation); }
+
  private:
   using Id = std::array<int64_t, sizeof(ncclUniqueId) / sizeof(int64_t)>;
   struct Sent {
@@ -71,20 +72,22 @@ class NcclLinks final : public NcclMessages {
     return numbers;
   }
 
-  // In the order of ranks; links go both ways.
-  std::vector<int> reached_from(int rank) const {
+  enum class Peers { kNeighbours, kDistant };
+  std::vector<int> peers_of(int rank, Peers which) const {
     const int size = host_->size();
-    std::vector<int> ranks;
+    std::vector<int> peers;
     for (int other = 0; other < size; ++other) {
-      const bool is_neighbour = other == (rank + 1) % size || rank == (other + 1) % size;
-      if (other != rank && (is_neighbour || reach_ == MessageReach::kAll)) ranks.push_back(other);
+      const bool is_neighbour = (rank + 1) % size == other || (other + 1) % size == rank;
+      if (other != rank && is_neighbour == (which == Peers::kNeighbours)) peers.push_back(other);
     }
-    return ranks;
+    return peers;
   }
 
-  // Every rank names the links on which it sends; all are made in one group of calls.
-  void open(const NcclOperation& operation) {
-    const std::vector<int> peers = reached_from(host_->rank());
+  // Links both ways with peers of which every rank has as many. Each rank names those on which it sends; all
+  // are made in one group of calls.
+  void open(Peers which, const NcclOperation& operation) {
+    const std::vector<int> peers = peers_of(host_->rank(), which);
+    if (peers.empty()) return;
     std::vector<int64_t> own;
     for (size_t i = 0; i < peers.size(); ++i) {
       const Id id = new_id();
@@ -92,42 +95,52 @@ class NcclLinks final : public NcclMessages {
     }
     const std::vector<int64_t> ids = owner_->host_numbers().gather(*host_, own);
     const auto id_of = [&](int sender, int receiver) {
-      const std::vector<int> receivers = reached_from(sender);
+      const std::vector<int> receivers = peers_of(sender, which);
       const auto place = std::find(receivers.begin(), receivers.end(), receiver) - receivers.begin();
       const auto link = static_cast<size_t>(sender) * receivers.size() + static_cast<size_t>(place);
       ncclUniqueId id;
       std::memcpy(&id, ids.data() + link * std::tuple_size_v<Id>, sizeof id);
       return id;
     };
-    const NcclWatch::Call called(owner_->watch(), operation);
-    MG_NCCL_CHECK(ncclGroupStart());
-    for (const int peer : peers) {
-      make(to_[peer], id_of(host_->rank(), peer), 0);
-      make(from_[peer], id_of(peer, host_->rank()), 1);
+    {
+      const NcclWatch::Call called(owner_->watch(), operation);
+      MG_NCCL_CHECK(ncclGroupStart());
+      for (const int peer : peers) {
+        make(to_[peer], id_of(host_->rank(), peer), 0);
+        make(from_[peer], id_of(peer, host_->rank()), 1);
+      }
+      MG_NCCL_CHECK(ncclGroupEnd());
     }
-    MG_NCCL_CHECK(ncclGroupEnd());
     // A communicator is freed when both ends do that: all ranks go through theirs in one order, by sender and
     // receiver.
     std::map<std::pair<int, int>, ncclComm_t> in_order;
-    for (auto& [rank, link] : to_) in_order[{host_->rank(), rank}] = link.comm;
-    for (auto& [rank, link] : from_) in_order[{rank, host_->rank()}] = link.comm;
+    for (const int peer : peers) {
+      in_order[{host_->rank(), peer}] = to_[peer].comm;
+      in_order[{peer, host_->rank()}] = from_[peer].comm;
+    }
     for (auto& [ends, comm] : in_order) owner_->adopt(comm);
+    greet(peers, operation);
   }
 
   // The first message on a link keeps both hosts waiting for each other while NCCL connects them, so that two
   // ranks that send before they receive would wait for ever. Here all come at once.
-  void greet(const NcclOperation& operation) {
+  void greet(const std::vector<int>& peers, const NcclOperation& operation) {
     const Tensor sent = owner_->exec().empty({1}, DType::kU8);
-    const Tensor received = owner_->exec().empty({std::ssize(from_)}, DType::kU8);
+    const Tensor received = owner_->exec().empty({std::ssize(peers)}, DType::kU8);
+    for (const int peer : peers) follow(from_[peer], owner_->cuda().stream());
     owner_->call(operation, [&] {
       MG_NCCL_CHECK(ncclGroupStart());
-      for (const auto& [rank, link] : to_) put(link, sent.raw(), 1);
       std::byte* place = received.raw();
-      for (const auto& [rank, link] : from_) get(link, place++, 1);
+      for (const int peer : peers) {
+        put(to_[peer], sent.raw(), 1);
+        get(from_[peer], place++, 1);
+      }
       MG_NCCL_CHECK(ncclGroupEnd());
     });
-    for (const auto* links : {&to_, &from_})
-      for (const auto& [rank, link] : *links) MG_CUDA_CHECK(cudaStreamSynchronize(link.stream));
+    for (const int peer : peers) {
+      MG_CUDA_CHECK(cudaStreamSynchronize(to_[peer].stream));
+      MG_CUDA_CHECK(cudaStreamSynchronize(from_[peer].stream));
+    }
     owner_->check_alive(operation);
   }
 
@@ -146,10 +159,11 @@ class NcclLinks final : public NcclMessages {
 
   const Link& at(const std::map<int, Link>& links, int rank) const {
     const auto link = links.find(rank);
-    MG_CHECK(link != links.end(),
-             "rank {} of '{}': messages between processes go to the next and the previous rank, not to {} "
-             "(MessageReach)",
-             host_->rank(), host_->name(), rank);
+    MG_CHECK(
+        link != links.end(),
+        "rank {} of '{}': messages between processes go to the next and the previous rank, and to {} after "
+        "reach_all() alone",
+        host_->rank(), host_->name(), rank);
     return link->second;
   }
 
@@ -167,16 +181,15 @@ class NcclLinks final : public NcclMessages {
 
   NcclRank* owner_;
   Communicator* host_;
-  MessageReach reach_;
   std::map<int, Link> to_, from_;
   std::deque<Sent> sent_;
 };
 
 }  // namespace
 
-std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host, MessageReach reach,
+std::unique_ptr<NcclMessages> make_nccl_links(NcclRank& owner, Communicator& host,
                                               const NcclOperation& operation) {
-  return std::make_unique<NcclLinks>(owner, host, reach, operation);
+  return std::make_unique<NcclLinks>(owner, host, operation);
 }
 
 }  // namespace megalith

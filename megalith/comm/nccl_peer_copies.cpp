@@ -74,6 +74,8 @@ class PeerCopies final : public NcclMessages {
     parcel.taken.store(taken, std::memory_order_release);
   }
 
+  void reach_all(const NcclOperation& operation) override { owner_->check_alive(operation); }
+
  private:
   struct Sent {
     std::shared_ptr<Parcel> parcel;

@@ -45,11 +45,7 @@ Mesh::Mesh(Communicator& world, const ParallelConfig& config)
   dp_cp_ = split_along(world, layout, {Axis::kDp, Axis::kCp}, {.name = "dp-cp"});
   const CommOrder ring_order = config.cp_comm_overlap ? CommOrder::kBeside : CommOrder::kInline;
   if (config.cp_comm_type == "p2p") {
-    // Who shares a document in a part of the ring sends past its neighbours.
-    const MessageReach reach =
-        config.hybrid_context_parallel ? MessageReach::kAll : MessageReach::kNeighbours;
-    cp_ring_ =
-        split_along(world, layout, {Axis::kCp}, {.name = "cp ring", .order = ring_order, .reach = reach});
+    cp_ring_ = split_along(world, layout, {Axis::kCp}, {.name = "cp ring", .order = ring_order});
   } else if (config.cp_comm_type == "a2a+p2p") {
     const int place = cp().rank(), inner = static_cast<int>(config.hierarchical_context_parallel_sizes[0]);
     cp_inner_ = cp().split({.colour = place / inner, .key = place, .name = "cp inner"});

@@ -75,6 +75,8 @@ std::vector<ContextCase> context_cases() {
     add("PackedWindowCp2_" + short_name(kind), 2, context(2, kind), Rows::kPacked, window);
   add("PackedCp2_p2p", 2, context(2, "p2p"), Rows::kPacked);
   add("Cp4_a2aXp2p", 4, context(4, "a2a+p2p"), Rows::kWhole);
+  // Two places before it some ranks see keys and others do not.
+  add("PackedWindowCp8_p2p", 8, context(8, "p2p"), Rows::kPacked, window);
   add("WindowDp2", 2, {}, Rows::kWhole, window);
   add("WindowOfOne", 4, context(4, "p2p"), Rows::kWhole, {0, 0});
   add("HybridCp2", 2, hybrid(2, 40), Rows::kPacked);

@@ -3,7 +3,7 @@
 namespace megalith {
 
 // All ranks of a step choose the same way: a send_recv of all, which is one operation of the group, or else
-// single messages. A message and half of a send_recv would not meet on GPUs.
+// single messages, which go past neighbours. A message and half of a send_recv would not meet on GPUs.
 Tensor RingExchange::exchange(const Mail& mail, int step, const Tensor& like, const char* label,
                               Exec& exec) const {
   Tensor received;
@@ -12,6 +12,7 @@ Tensor RingExchange::exchange(const Mail& mail, int step, const Tensor& like, co
     group_->send_recv(mail.send, mail.to, received, mail.from, label);
     return received;
   }
+  group_->reach_all();
   if (mail.send.defined()) group_->send(mail.send, mail.to, label);
   if (mail.receives) group_->recv(received, mail.from, label);
   return received;
