@@ -16,6 +16,7 @@ Cluster h200x8() {
               "per GPU at 90 %",
           .gpu_memory_gib = 139,
           .matmul_tflops = 685,
+          .expert_product_setup = 940,  // 400 TFLOP/s at 2048 x 768 (docs/benchmarks/experts.md)
           .attention_forward_tflops = 611,
           .attention_backward_tflops = 433,
           .memory_gb_per_s = 3800,
@@ -42,6 +43,8 @@ void declare_fields(Cluster& c, FieldList& f) {
   f.add("gpus_per_node", c.gpus_per_node, {.help = "GPUs linked by NVLink", .min = 1});
   f.add("gpu_memory_gib", c.gpu_memory_gib, {.help = "usable memory of a GPU"});
   f.add("matmul_tflops", c.matmul_tflops, {.help = "bf16 products of training sizes, sustained"});
+  f.add("expert_product_setup", c.expert_product_setup,
+        {.help = "contraction that a small product of an expert takes time for besides its own", .min = 0});
   f.add("attention_forward_tflops", c.attention_forward_tflops, {.help = "causal attention"});
   f.add("attention_backward_tflops", c.attention_backward_tflops, {.help = "its backward, five products"});
   f.add("memory_gb_per_s", c.memory_gb_per_s, {.help = "of a copying kernel, read + written"});

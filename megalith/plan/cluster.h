@@ -17,6 +17,9 @@ struct Cluster {
   int64_t gpus_per_node = 8;
   double gpu_memory_gib = 0;
   double matmul_tflops = 0;  ///< bf16 products of training sizes at the power limit
+  /// A product of an expert, whose matrices are small, takes as long as one with a contraction longer by
+  /// this.
+  double expert_product_setup = 0;
   double attention_forward_tflops = 0;
   double attention_backward_tflops = 0;  ///< five products for the forward's two
   double memory_gb_per_s = 0;            ///< bytes read + written by a copying kernel

@@ -14,12 +14,25 @@ int64_t mlp_matrices(const GptConfig& model, int64_t width) {
 
 // Work of one token in one layer, on one rank: FLOPs of a forward, and bytes.
 struct TokenWork {
-  double product_flops = 0;
+  double product_flops = 0;  // of large products that take as long
   double attention_flops = 0;
   double forward_bytes = 0, backward_bytes = 0;
 };
 
-TokenWork token_work(const RunConfig& config, const MeshShape& shape, bool has_experts, int64_t window) {
+// FLOPs of large products that take as long as those of a token's experts, by which they are more.
+double expert_setup_flops(const RunConfig& config, const MeshShape& shape, const Cluster& cluster) {
+  const GptConfig& model = config.model;
+  const auto h = static_cast<double>(model.hidden_size);
+  const double width = static_cast<double>(model.expert_ffn_size()) / shape.etp;
+  const double ways_in = is_gated(model.activation()) ? 2 : 1;
+  // A product of contraction k takes (k + setup) / k of its time: k is h on the way in, width on the way out.
+  const double longer = cluster.expert_product_setup * (ways_in / h + 1 / width) / (ways_in + 1);
+  return longer * 2 *
+         static_cast<double>(model.moe.router_topk * mlp_matrices(model, model.expert_ffn_size()));
+}
+
+TokenWork token_work(const RunConfig& config, const MeshShape& shape, const Cluster& cluster,
+                     bool has_experts, int64_t window) {
   const GptConfig& model = config.model;
   const auto tp = static_cast<double>(shape.tp);
   const auto h = static_cast<double>(model.hidden_size);
@@ -47,7 +60,9 @@ TokenWork token_work(const RunConfig& config, const MeshShape& shape, bool has_e
     work.forward_bytes += 2 * bytes * q / tp;
     work.backward_bytes += 2 * bytes * q / tp;
   }
-  if (has_experts) {  // rows are copied out to the experts and back, with their gradients
+  if (has_experts) {
+    work.product_flops += expert_setup_flops(config, shape, cluster) / tp;
+    // Rows are copied out to the experts and back, with their gradients.
     const double copies = 4 * static_cast<double>(moe.router_topk) * h / rows * bytes;
     work.forward_bytes += copies;
     work.backward_bytes += copies;
@@ -99,7 +114,7 @@ StageWork stage_work(const RunConfig& config, const MeshShape& shape, const Stag
   double offloaded = 0;  // bytes of a token
   for (int64_t layer = stage.first; layer < stage.first + stage.count; ++layer) {
     const TokenWork token =
-        token_work(config, shape, has_experts(model, layer), windows[static_cast<size_t>(layer)]);
+        token_work(config, shape, cluster, has_experts(model, layer), windows[static_cast<size_t>(layer)]);
     const double forward = tokens * (token.product_flops * product +
                                      token.attention_flops / (cluster.attention_forward_tflops * 1e12) +
                                      token.forward_bytes * memory);

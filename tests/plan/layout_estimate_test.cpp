@@ -42,6 +42,7 @@ RunConfig llama_1b() {
 Cluster products_only() {
   Cluster cluster = find_cluster("h200x8");
   cluster.matmul_tflops = 1;
+  cluster.expert_product_setup = 0;
   cluster.attention_forward_tflops = cluster.attention_backward_tflops = 1e15;
   cluster.memory_gb_per_s = 1e15;
   return cluster;
@@ -211,7 +212,7 @@ TEST(LayoutEstimate, IsCloseToTheMeasuredStep) {
   EXPECT_TRUE(estimate.traffic.empty());
 }
 
-// Milliseconds and GiB measured on four H200s (docs/benchmarks/h200_ranks.md).
+// Milliseconds and GiB measured on H200s (docs/benchmarks/h200_ranks.md).
 TEST(LayoutEstimate, IsWithin15PercentOfLayoutsThatWereRun) {
   const Cluster cluster = find_cluster("h200x8");
   int num_ranks = 4;
@@ -241,6 +242,9 @@ TEST(LayoutEstimate, IsWithin15PercentOfLayoutsThatWereRun) {
   config.parallel.tp_comm_overlap = false;
   config.train.global_batch_size = 4;
   expect_close("7 B, TP4, whole products", config, 397.2, 45.2);
+  config.parallel.tp_comm_overlap = true;
+  expect_close("7 B, TP4", config, 355.6, 45.0);
+  config.parallel.tp_comm_overlap = false;
   num_ranks = 2;
   config.parallel.tensor_model_parallel_size = 2;
   expect_close("7 B, TP2, whole products", config, 674.6, 90.2);
@@ -276,6 +280,32 @@ TEST(LayoutEstimate, IsWithin15PercentOfLayoutsThatWereRun) {
   expect_close("8 B at 65,536, ring", config, 3328.9, 93.1);
   config.parallel.cp_comm_type = "a2a";
   expect_close("8 B at 65,536, all-to-all", config, 3220.4, 97.3);
+
+  // Layers of Qwen3-30B-A3B (docs/benchmarks/experts.md).
+  config = llama_1b();
+  config.model.num_layers = 8;
+  config.model.num_attention_heads = 32;
+  config.model.num_query_groups = 4;
+  config.model.kv_channels = 128;
+  config.model.qk_layernorm = true;
+  config.model.ffn_hidden_size = 6144;
+  config.model.vocab_size = 151936;
+  config.model.moe.num_experts = 128;
+  config.model.moe.ffn_hidden_size = 768;
+  config.model.moe.router_topk = 8;
+  config.train.micro_batch_size = 4;
+  config.train.global_batch_size = 16;
+  config.parallel.expert_model_parallel_size = 4;
+  expect_close("8 layers with experts, EP4", config, 248.4, 49.9);
+  num_ranks = 1;
+  config.parallel.expert_model_parallel_size = 1;
+  config.train.global_batch_size = 4;
+  expect_close("8 layers with experts, one GPU", config, 264.4, 110.2);
+  config.model.num_layers = 6;
+  num_ranks = 2;
+  config.parallel.expert_model_parallel_size = 2;
+  config.train.global_batch_size = 32;
+  expect_close("6 layers with experts, EP2", config, 786.6, 56.2);
 }
 
 // The last bucket is summed when the backward is over.
