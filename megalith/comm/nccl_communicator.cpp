@@ -226,7 +226,8 @@ void NcclCommunicator::connect(const NcclOperation& operation) {
 
 void NcclCommunicator::reach_all() {
   if (reaches_all_) return;
-  const NcclOperation operation{Label(name()), ++number_, {.kind = CollectiveKind::kSplit}};
+  const NcclOperation operation{
+      Label(name()), ++number_, {.kind = CollectiveKind::kSplit, .label = Label("links to all ranks")}};
   connect(operation);
   messages_->reach_all(operation);
   reaches_all_ = true;
