@@ -5,7 +5,6 @@
 
 #include "megalith/base/error.h"
 #include "megalith/base/log.h"
-#include "megalith/base/parallel.h"
 #include "megalith/base/stop_signal.h"
 #include "megalith/base/text.h"
 #include "megalith/cli/commands.h"
