@@ -14,6 +14,7 @@
 #include "megalith/core/memory/activation_arena.h"
 #include "megalith/kernels/cuda/gemm.h"
 #include "megalith/models/gpt/gpt_model.h"
+#include "megalith/ops/attention.h"
 #include "megalith/ops/gemm.h"
 #include "megalith/train/train_step.h"
 
@@ -32,6 +33,7 @@ struct BenchStepOptions {
   std::string cuda_graph_impl = "none";
   std::string main_grads_dtype = "fp32";
   bool allow_tf32 = false;
+  bool deterministic_mode = false;
 };
 
 void declare_fields(BenchStepOptions& c, FieldList& f) {
@@ -54,6 +56,7 @@ void declare_fields(BenchStepOptions& c, FieldList& f) {
   f.add("main_grads_dtype", c.main_grads_dtype,
         {.help = "as in train: bf16 gradients, with dtype bf16", .allowed = {"fp32", "bf16"}});
   f.add("allow_tf32", c.allow_tf32, {.help = "as in train: products in TF32, with dtype f32 on a GPU"});
+  f.add("deterministic_mode", c.deterministic_mode, {.help = "as in train: the same bits in every run"});
   f.add("tune", c.tune,
         {.help = "on a GPU: try other algorithms for the matrix products, write the better ones here "
                  "(MEGALITH_GEMM_TABLE names such a file), and run again",
@@ -244,6 +247,7 @@ void run_bench_step(CommandLine& line) {
   train.allow_tf32 = step_options.allow_tf32;
   check_dtypes({.model = c.model, .data = {}, .optim = optim, .parallel = {}, .train = train});
   if (train.allow_tf32) allow_tf32(exec);
+  set_deterministic_attention(step_options.deterministic_mode, exec);
   GptModel model(c.model, exec);
   model.parameters().initialize(exec);
   model.parameters().allocate_gradients(exec, optim.gradient_dtype());

@@ -131,4 +131,10 @@ void attention_backward(const AttentionBackwardArgs& args, Exec& exec) {
   cpu::attention_backward(problem, gradients, exec);
 }
 
+void set_deterministic_attention(bool is_deterministic, Exec& exec) {
+  if constexpr (kHasCuda) {
+    if (exec.device().is_cuda()) cuda::set_deterministic_attention(is_deterministic, exec);
+  }
+}
+
 }  // namespace megalith

@@ -1,5 +1,6 @@
 #pragma once
-// defines: PackedDocuments, AttentionArgs, attention, AttentionBackwardArgs, attention_backward
+// defines: PackedDocuments, AttentionArgs, attention, AttentionBackwardArgs, attention_backward,
+// set_deterministic_attention
 
 #include "megalith/core/exec.h"
 
@@ -56,5 +57,11 @@ struct AttentionBackwardArgs {
   Tensor d_q, d_k, d_v;  // as q, k, v
 };
 void attention_backward(const AttentionBackwardArgs& args, Exec& exec);
+
+/// Whether from here on attention_backward on this GPU gives the same bits in every run. It is off at first:
+/// cuDNN, which takes bf16 and f16, then adds up d_q in any order. On, it needs up to 1 GiB more (2 bytes for
+/// every query and key of one key head's query heads where that is more), and packed documents take own
+/// kernels, which are far slower. Without effect on a CPU and on f32, whose sums have one order.
+void set_deterministic_attention(bool is_deterministic, Exec& exec);
 
 }  // namespace megalith

@@ -30,6 +30,10 @@ void declare_fields(TrainConfig& c, FieldList& f) {
       "allow_tf32", c.allow_tf32,
       {.help = "f32 models on a GPU: matrix products round their operands to TF32's 10 bits of mantissa and "
                "add in f32"});
+  f.add("deterministic_mode", c.deterministic_mode,
+        {.help =
+             "on a GPU too, the same bits in every run of the same layout (gradients of attention, bf16 and "
+             "fp16); slower, much so with reset_attention_mask"});
   f.add("eval_interval", c.eval_interval, {.help = "steps between evaluations", .min = 1, .main = true});
   f.add("eval_iters", c.eval_iters,
         {.help = "global batches of one evaluation; 0: none", .min = 0, .max = 1e12});

@@ -24,6 +24,7 @@ struct TrainConfig {
   std::string device = "auto";
   int64_t num_threads = 0;
   bool allow_tf32 = false;
+  bool deterministic_mode = false;
 
   int64_t eval_interval = 1000;
   int64_t eval_iters = 100;

@@ -11,6 +11,7 @@
 #include "megalith/core/cuda/cuda_timeline.h"
 #include "megalith/core/has_cuda.h"
 #include "megalith/kernels/cuda/device_code.h"
+#include "megalith/ops/attention.h"
 #include "megalith/ops/gemm.h"
 #include "megalith/train/build_model.h"
 #include "megalith/train/evaluate.h"
@@ -57,6 +58,7 @@ void check_save(const TrainConfig& train) {
 Exec& checked(Exec& exec, const TrainConfig& train) {
   check_save(train);
   if (train.allow_tf32) allow_tf32(exec);
+  set_deterministic_attention(train.deterministic_mode, exec);
   if (exec.device().is_cpu() && train.cuda_graph_impl != "none")
     throw UsageError(fmt::format("cuda_graph_impl {} needs a GPU; device is cpu", train.cuda_graph_impl));
   if (exec.device().is_cpu() && train.cpu_offloading_num_layers > 0)

@@ -72,6 +72,7 @@ class GpuRun {
     }
     return all;
   }
+  Exec& exec() { return exec_; }
   /// The loss of that step is not a number.
   void poison_step(int64_t number) { poisoned_step_ = number; }
 

@@ -1,5 +1,7 @@
 // Training on the GPU: state on the host, the loss scale and times of phases.
 
+#include "megalith/ops/attention.h"
+
 #include "tests/cuda/gpu_run.h"
 #include "tests/cuda/short_runs.h"
 
@@ -23,6 +25,21 @@ TEST(CudaOffload, OptimizerStateOnTheHostGivesTheSameBits) {
       expect_same(GpuRun(offloaded).steps(at_most(2, 4)), expected);
     }
   }
+}
+
+// Scores' gradients of more than 256 MB: cuDNN's default would add up in any order.
+TEST(CudaDeterministic, TwoRunsHaveTheSameBits) {
+  RunConfig config = plain_run();
+  config.model.bf16 = true;
+  config.model.hidden_size = 512;
+  config.model.num_attention_heads = 8;
+  config.model.num_query_groups = 4;
+  config.model.max_position_embeddings = config.data.seq_length = 2048;
+  config.train.micro_batch_size = 6;
+  config.train.global_batch_size = 12;
+  GpuRun first(config), second(config);
+  for (GpuRun* run : {&first, &second}) set_deterministic_attention(true, run->exec());
+  expect_same(second.steps(at_most(2, 6)), first.steps(at_most(2, 6)));
 }
 
 class CudaOffloadedActivations : public ::testing::TestWithParam<std::tuple<bool, const char*>> {};

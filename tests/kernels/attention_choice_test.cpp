@@ -78,6 +78,35 @@ TEST(AttentionChoice, BackwardOfMoreElementsThanCudnnCounts) {
   EXPECT_EQ(chosen([&](AttentionDesc& d) { long_one(d), d.is_backward = true; }), AttentionKernel::kTiled);
 }
 
+// Of the buffer for scores' gradients, 2 bytes for each head, query and key, not more than 2^30 where a head
+// allows that; the heads of a sequence are split only where all of them are too many.
+TEST(AttentionChoice, DeterministicBackwardInParts) {
+  AttentionDesc desc = training();
+  desc.is_backward = true;
+  const auto part = [&] { return std::pair(backward_part(desc).batch, backward_part(desc).kv_heads); };
+  EXPECT_EQ(part(), std::pair(8L, 8L));
+  desc.is_deterministic = true;
+  EXPECT_EQ(part(), std::pair(2L, 8L)) << "a sequence has 2^29 bytes";
+  desc.queries = desc.keys = 8192;
+  EXPECT_EQ(part(), std::pair(1L, 4L));
+  desc.queries = desc.keys = 1 << 16;
+  EXPECT_EQ(part(), std::pair(1L, 1L));
+  desc.queries = desc.keys = 500;  // 512 by 512 with what cuDNN rounds up to
+  EXPECT_EQ(part(), std::pair(8L, 8L));
+  desc.batch = 200;
+  EXPECT_EQ(part(), std::pair(128L, 8L));
+}
+
+TEST(AttentionChoice, DeterministicDocumentsAreNotCudnns) {
+  const auto documents = [](AttentionDesc& d) {
+    d.has_key_limits = d.has_documents = d.is_deterministic = true;
+  };
+  EXPECT_EQ(chosen(documents), AttentionKernel::kCudnn) << "the forward has one order";
+  EXPECT_EQ(chosen([&](AttentionDesc& d) { documents(d), d.is_backward = true; }), AttentionKernel::kTiled);
+  EXPECT_EQ(chosen([](AttentionDesc& d) { d.is_backward = d.is_deterministic = true; }),
+            AttentionKernel::kCudnn);
+}
+
 TEST(AttentionChoice, RefusesWhatNoKernelTakes) {
   EXPECT_THROW(chosen([](AttentionDesc& d) { d.dtype = DType::kF64; }), Error);
   EXPECT_THROW(chosen([](AttentionDesc& d) { d.head_dim = 264; }), Error);

@@ -1,6 +1,5 @@
 #include "megalith/kernels/cuda/attention.h"
 
-#include <algorithm>
 #include <initializer_list>
 #include <limits>
 
@@ -76,8 +75,12 @@ bool has_places(const cpu::AttentionProblem& p, std::initializer_list<HeadView> 
 
 enum class Direction { kForward, kBackward };
 
+struct Determinism {
+  bool is_on = false;
+};
+
 AttentionDesc describe(const cpu::AttentionProblem& p, const AttentionView& view, Direction direction,
-                       bool has_documents) {
+                       bool has_documents, Exec& exec) {
   return {.dtype = p.dtype,
           .batch = p.batch,
           .queries = p.queries,
@@ -93,30 +96,8 @@ AttentionDesc describe(const cpu::AttentionProblem& p, const AttentionView& view
           .has_num_keys = p.num_keys != nullptr,
           .has_dropout = p.dropout_threshold > 0,
           .is_backward = direction == Direction::kBackward,
+          .is_deterministic = exec.slots().get<Determinism>().is_on,
           .is_aligned = view.is_aligned};
-}
-
-HeadView from_sequence(HeadView view, int64_t begin, DType dtype) {
-  if (view.data != nullptr)
-    view.data =
-        static_cast<std::byte*>(view.data) + begin * view.batch_stride * static_cast<int64_t>(size_of(dtype));
-  return view;
-}
-
-// In as many calls as cuDNN needs.
-void backward_by_cudnn(const AttentionDesc& desc, const AttentionView& view, const AttentionGradientView& g,
-                       Exec& exec) {
-  const int64_t most = desc.has_documents ? desc.batch : max_backward_batch(desc);
-  for (int64_t begin = 0; begin < desc.batch; begin += most) {
-    const auto from = [&](const HeadView& rows) { return from_sequence(rows, begin, desc.dtype); };
-    AttentionView part = view;
-    part.batch = narrow<int>(std::min(most, desc.batch - begin));
-    part.q = from(view.q), part.k = from(view.k), part.v = from(view.v), part.out = from(view.out);
-    part.lse += begin * desc.heads * desc.queries;
-    const AttentionGradientView gradients{
-        .d_out = from(g.d_out), .d_q = from(g.d_q), .d_k = from(g.d_k), .d_v = from(g.d_v)};
-    attention_cudnn_backward({desc.dtype, part}, gradients, SumOrder::kAny, exec);
-  }
 }
 
 ElementKind kind_of(DType dtype) {
@@ -132,7 +113,7 @@ void attention(const cpu::AttentionProblem& problem, Exec& exec) {
   const AttentionView view = view_of(problem);
   cudaStream_t stream = exec.cuda().stream();
   const bool has_documents = has_places(problem, {view.q, view.k, view.v, view.out}, exec);
-  const AttentionDesc desc = describe(problem, view, Direction::kForward, has_documents);
+  const AttentionDesc desc = describe(problem, view, Direction::kForward, has_documents, exec);
   switch (choose_attention_kernel(desc).kernel) {
     case AttentionKernel::kCudnn:
       return attention_cudnn({problem.dtype, view}, exec);
@@ -160,12 +141,17 @@ void attention_backward(const cpu::AttentionProblem& problem, const cpu::Attenti
       view.is_aligned && is_aligned({g.d_out, g.d_q, g.d_k, g.d_v}, problem.head_dim, problem.dtype);
   const bool has_documents =
       has_places(problem, {view.q, view.k, view.v, view.out, g.d_out, g.d_q, g.d_k, g.d_v}, exec);
-  const AttentionDesc desc = describe(problem, view, Direction::kBackward, has_documents);
+  const AttentionDesc desc = describe(problem, view, Direction::kBackward, has_documents, exec);
   if (choose_attention_kernel(desc).kernel == AttentionKernel::kCudnn)
-    return backward_by_cudnn(desc, view, g, exec);
+    return attention_cudnn_backward({problem.dtype, view}, g,
+                                    desc.is_deterministic ? SumOrder::kRepeatable : SumOrder::kAny, exec);
   ScratchFrame frame(exec.scratch());
   g.delta = frame.take<float>(problem.batch * problem.heads * problem.queries, "attention delta");
   MG_CUDA_CHECK(launch_attention_tiled_backward(view, g, kind_of(problem.dtype), exec.cuda().stream()));
+}
+
+void set_deterministic_attention(bool is_deterministic, Exec& exec) {
+  exec.slots().get<Determinism>().is_on = is_deterministic;
 }
 
 }  // namespace megalith::cuda

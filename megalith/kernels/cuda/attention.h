@@ -1,5 +1,5 @@
 #pragma once
-// defines: cuda::attention, cuda::attention_backward
+// defines: cuda::attention, cuda::attention_backward, cuda::set_deterministic_attention
 
 #include "megalith/kernels/cpu/attention.h"
 
@@ -10,5 +10,7 @@ namespace megalith::cuda {
 void attention(const cpu::AttentionProblem& problem, Exec& exec);
 void attention_backward(const cpu::AttentionProblem& problem, const cpu::AttentionGradients& gradients,
                         Exec& exec);
+/// Of every attention_backward of `exec` from here on.
+void set_deterministic_attention(bool is_deterministic, Exec& exec);
 
 }  // namespace megalith::cuda

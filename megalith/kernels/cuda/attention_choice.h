@@ -1,6 +1,6 @@
 #pragma once
 // defines: cuda::AttentionDesc, cuda::AttentionKernel, cuda::AttentionChoice, cuda::max_backward_batch,
-// cuda::choose_attention_kernel
+// cuda::BackwardPart, cuda::backward_part, cuda::choose_attention_kernel
 // Pure host code without CUDA: also part of a CPU build.
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include <string>
 
 #include "megalith/base/error.h"
+#include "megalith/base/math.h"
 #include "megalith/core/dtype.h"
 
 namespace megalith::cuda {
@@ -24,18 +25,20 @@ struct AttentionDesc {
   bool has_num_keys = false;
   bool has_dropout = false;
   bool is_backward = false;
+  bool is_deterministic = false;  ///< gradients have the same bits in every run
   /// Every row of every tensor starts at a multiple of 16 bytes and fills whole 16-byte words.
   bool is_aligned = false;
 
   std::string str() const {
-    return fmt::format("{} {} B {} S {} of {} N {} of {} D {}{}{}{}{}{}{}",
+    return fmt::format("{} {} B {} S {} of {} N {} of {} D {}{}{}{}{}{}{}{}",
                        is_backward ? "backward" : "forward", name_of(dtype), batch, queries, keys, heads,
                        kv_heads, head_dim, is_causal ? " causal" : "", has_window ? " window" : "",
                        has_key_gap ? " gap" : "",
                        has_documents    ? " documents"
                        : has_key_limits ? " limits"
                                         : "",
-                       has_dropout ? " dropout" : "", is_aligned ? "" : " unaligned");
+                       has_dropout ? " dropout" : "", is_deterministic ? " deterministic" : "",
+                       is_aligned ? "" : " unaligned");
   }
 };
 
@@ -68,6 +71,27 @@ inline int64_t max_backward_batch(const AttentionDesc& desc) {
   return kMaxBackwardElements / std::max<int64_t>(1, desc.queries * desc.heads * desc.head_dim);
 }
 
+/// What one call of cuDNN's backward takes: so many sequences, and of each so many key heads with the query
+/// heads that read them.
+struct BackwardPart {
+  int64_t batch, kv_heads;
+};
+
+/// Deterministic gradients of the queries cost cuDNN a buffer of 2 bytes for every head, query and key.
+/// Parts keep it within that, or at one key head's where that alone is more.
+constexpr int64_t kMaxScoreBytes = int64_t{1} << 30;
+
+inline BackwardPart backward_part(const AttentionDesc& desc) {
+  const BackwardPart whole{desc.has_documents ? desc.batch : std::min(desc.batch, max_backward_batch(desc)),
+                           desc.kv_heads};
+  if (!desc.is_deterministic) return whole;
+  const int64_t bytes_of_group = 2 * (desc.heads / desc.kv_heads) * round_up<int64_t>(desc.queries, 64) *
+                                 round_up<int64_t>(desc.keys, 128);
+  const int64_t groups = std::max<int64_t>(1, kMaxScoreBytes / bytes_of_group);
+  if (groups < desc.kv_heads) return {1, groups};
+  return {std::min(whole.batch, groups / desc.kv_heads), desc.kv_heads};
+}
+
 /// cuDNN on the tensor cores where it computes what is asked; decode where reading the keys is all the work;
 /// else the tiled kernels. Throws Error for what no kernel takes.
 inline AttentionChoice choose_attention_kernel(const AttentionDesc& desc) {
@@ -85,6 +109,9 @@ inline AttentionChoice choose_attention_kernel(const AttentionDesc& desc) {
     return {AttentionKernel::kTiled, "cuDNN's memory for documents would grow with the longest"};
   if (desc.has_documents && desc.is_backward && desc.head_dim > kMaxDocumentBackwardHeadDim)
     return {AttentionKernel::kTiled, "cuDNN 9.14's gradients of documents with wider heads are wrong"};
+  if (desc.has_documents && desc.is_backward && desc.is_deterministic)
+    return {AttentionKernel::kTiled,
+            "cuDNN's memory for deterministic gradients of documents would be too large"};
   if (desc.has_key_limits && !desc.has_documents)
     return {AttentionKernel::kTiled, "the visible keys differ from query to query"};
   if (desc.has_key_gap && (desc.is_causal || desc.has_window))

@@ -14,6 +14,7 @@
 #include "megalith/base/math.h"
 #include "megalith/core/cuda/check.h"
 #include "megalith/core/exec.h"
+#include "megalith/kernels/cuda/attention_choice.h"
 #include "megalith/kernels/cuda/document_tables.h"
 
 namespace megalith::cuda {
@@ -298,17 +299,46 @@ void run(const Plan& plan, cudnnHandle_t handle, Addresses addresses, Exec& exec
   MG_CHECK(error.is_good(), "cuDNN: attention failed: {}", error.get_message());
 }
 
-// The largest part of the batch, dividing it evenly, whose dP buffer keeps to the limit.
-int batch_at_once(const AttentionView& a) {
-  const int64_t bytes =
-      int64_t{2} * a.heads * round_up<int64_t>(a.queries, 64) * round_up<int64_t>(a.keys, 128);
-  for (int parts = 1; parts < a.batch; ++parts)
-    if (a.batch % parts == 0 && a.batch / parts * bytes <= kMaxScoreBytes) return a.batch / parts;
-  return 1;
+HeadView rows_from(HeadView view, int64_t sequence, int64_t head, DType dtype) {
+  const int64_t elements = sequence * view.batch_stride + head * view.head_stride;
+  view.data = static_cast<std::byte*>(view.data) + elements * static_cast<int64_t>(size_of(dtype));
+  return view;
 }
 
-void* batch_of(const HeadView& view, int b, DType dtype) {
-  return static_cast<std::byte*>(view.data) + b * view.batch_stride * static_cast<int64_t>(size_of(dtype));
+BackwardPart part_at_once(const CudnnAttention& p, SumOrder order) {
+  const AttentionView& a = p.view;
+  return backward_part({.batch = a.batch,
+                        .queries = a.queries,
+                        .keys = a.keys,
+                        .heads = a.heads,
+                        .kv_heads = a.kv_heads,
+                        .head_dim = a.head_dim,
+                        .has_documents = is_packed(a),
+                        .is_deterministic = order == SumOrder::kRepeatable});
+}
+
+void backward_of_part(const CudnnAttention& p, const AttentionGradientView& g, SumOrder order, Exec& exec) {
+  const AttentionView& a = p.view;
+  Plans& plans = exec.slots().get<Plans>();
+  const std::vector<int64_t> key =
+      key_of(p, order == SumOrder::kRepeatable ? 2 : 1, {a.q, a.k, a.v, a.out, g.d_out, g.d_q, g.d_k, g.d_v});
+  const Plan& plan =
+      plans.find_or_build(key, [&](Plan& fresh) { build_backward(fresh, p, g, order, plans.handle()); });
+  Addresses addresses{{kQ, a.q.data},     {kK, a.k.data},    {kV, a.v.data},
+                      {kOut, a.out.data}, {kLse, a.lse},     {kDOut, g.d_out.data},
+                      {kDQ, g.d_q.data},  {kDK, g.d_k.data}, {kDV, g.d_v.data}};
+  DocumentMemory documents(a,
+                           {{kQ, a.q},
+                            {kK, a.k},
+                            {kV, a.v},
+                            {kOut, a.out},
+                            {kDOut, g.d_out},
+                            {kDQ, g.d_q},
+                            {kDK, g.d_k},
+                            {kDV, g.d_v}},
+                           addresses, exec);
+  documents.turn_lse(TurnLse::kToTokens);
+  run(plan, plans.handle(), std::move(addresses), exec);
 }
 
 }  // namespace
@@ -327,38 +357,31 @@ void attention_cudnn(const CudnnAttention& problem, Exec& exec) {
 
 void attention_cudnn_backward(const CudnnAttention& problem, const AttentionGradientView& g, SumOrder order,
                               Exec& exec) {
-  CudnnAttention part = problem;
-  AttentionView& a = part.view;
-  // The tables of documents count from the first row.
-  if (order == SumOrder::kRepeatable && !is_packed(a)) a.batch = batch_at_once(problem.view);
-  Plans& plans = exec.slots().get<Plans>();
-  const std::vector<int64_t> key = key_of(part, order == SumOrder::kRepeatable ? 2 : 1,
-                                          {a.q, a.k, a.v, a.out, g.d_out, g.d_q, g.d_k, g.d_v});
-  const Plan& plan =
-      plans.find_or_build(key, [&](Plan& fresh) { build_backward(fresh, part, g, order, plans.handle()); });
-  for (int b = 0; b < problem.view.batch; b += a.batch) {
-    const auto at = [&](const HeadView& view) { return batch_of(view, b, problem.dtype); };
-    Addresses addresses{{kQ, at(a.q)},
-                        {kK, at(a.k)},
-                        {kV, at(a.v)},
-                        {kOut, at(a.out)},
-                        {kLse, a.lse + static_cast<int64_t>(b) * a.heads * a.queries},
-                        {kDOut, at(g.d_out)},
-                        {kDQ, at(g.d_q)},
-                        {kDK, at(g.d_k)},
-                        {kDV, at(g.d_v)}};
-    DocumentMemory documents(a,
-                             {{kQ, a.q},
-                              {kK, a.k},
-                              {kV, a.v},
-                              {kOut, a.out},
-                              {kDOut, g.d_out},
-                              {kDQ, g.d_q},
-                              {kDK, g.d_k},
-                              {kDV, g.d_v}},
-                             addresses, exec);
-    documents.turn_lse(TurnLse::kToTokens);
-    run(plan, plans.handle(), std::move(addresses), exec);
+  const AttentionView& all = problem.view;
+  const BackwardPart most = part_at_once(problem, order);
+  MG_CHECK(most.batch > 0, "cuDNN: {}: more elements than its gradients are right for",
+           describe(problem, "backward"));
+  const int64_t group = all.heads / all.kv_heads;
+  for (int64_t b = 0; b < all.batch; b += most.batch) {
+    for (int64_t h = 0; h < all.kv_heads; h += most.kv_heads) {
+      const auto of_queries = [&](const HeadView& rows) {
+        return rows_from(rows, b, h * group, problem.dtype);
+      };
+      const auto of_keys = [&](const HeadView& rows) { return rows_from(rows, b, h, problem.dtype); };
+      CudnnAttention part = problem;
+      AttentionView& a = part.view;
+      a.batch = narrow<int>(std::min(most.batch, all.batch - b));
+      a.kv_heads = narrow<int>(std::min(most.kv_heads, all.kv_heads - h));
+      a.heads = narrow<int>(a.kv_heads * group);
+      a.q = of_queries(a.q), a.out = of_queries(a.out);
+      a.k = of_keys(a.k), a.v = of_keys(a.v);
+      a.lse += (b * all.heads + h * group) * all.queries;
+      const AttentionGradientView gradients{.d_out = of_queries(g.d_out),
+                                            .d_q = of_queries(g.d_q),
+                                            .d_k = of_keys(g.d_k),
+                                            .d_v = of_keys(g.d_v)};
+      backward_of_part(part, gradients, order, exec);
+    }
   }
 }
 

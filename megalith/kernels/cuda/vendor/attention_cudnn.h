@@ -11,8 +11,8 @@ class Exec;
 
 namespace megalith::cuda {
 
-/// kRepeatable: the same bits every time; costs a [heads, queries, keys] buffer of the gradients of the
-/// scores and its traffic. kAny: d_q is summed by atomic additions.
+/// kRepeatable: the same bits in every run; costs a buffer of the gradients of the scores (attention_choice.h
+/// says how large) and its traffic. kAny: d_q is summed by atomic additions.
 enum class SumOrder : uint8_t { kRepeatable, kAny };
 
 /// Attention of bf16 or f16 by cuDNN's graph interface, on the tensor cores. Takes no first_key but that of
