@@ -43,21 +43,29 @@ void receive(const std::stop_token& token, const sigset_t& signals) {
 
 }  // namespace
 
-StopSignal::StopSignal() {
+StopSignal::StopSignal(bool is_heeded) {
   struct sigaction action {};
   action.sa_handler = let_the_next_end_the_process;
   action.sa_flags = SA_RESTART;
   sigaction(SIGALRM, &action, &previous_alarm_);
-  action.sa_handler = pass_to_main_thread;
   sigemptyset(&blocked_);
   for (size_t i = 0; i < std::size(kSignals); ++i) {
     sigaction(kSignals[i], nullptr, &previous_actions_[i]);
     if (kSignals[i] == SIGHUP && previous_actions_[i].sa_handler == SIG_IGN) continue;
-    sigaction(kSignals[i], &action, nullptr);
     sigaddset(&blocked_, kSignals[i]);
   }
+  if (is_heeded) heed();
   pthread_sigmask(SIG_BLOCK, &blocked_, &previous_);
   receiver_ = std::jthread(receive, blocked_);
+}
+
+void StopSignal::heed() {
+  struct sigaction action {};
+  action.sa_handler = pass_to_main_thread;
+  action.sa_flags = SA_RESTART;
+  if (is_heeded_.exchange(true)) return;
+  for (const int signal : kSignals)
+    if (sigismember(&blocked_, signal) == 1) sigaction(signal, &action, nullptr);
 }
 
 StopSignal::~StopSignal() {
@@ -75,7 +83,7 @@ StopSignal::~StopSignal() {
 
 bool StopSignal::requested() {
   if (signal_ != 0) return true;
-  if (std::this_thread::get_id() != main_thread_) return false;
+  if (!is_heeded_ || std::this_thread::get_id() != main_thread_) return false;
   const timespec no_wait{};
   const int received = sigtimedwait(&blocked_, nullptr, &no_wait);
   if (received <= 0) return false;

@@ -17,11 +17,15 @@ namespace megalith {
 /// that comes within a second of the first counts as the same, for `timeout` and launchers send two.
 class StopSignal {
  public:
-  StopSignal();
+  /// Without `is_heeded` a signal ends the process at once until heed() is called: while a job waits for its
+  /// peers or builds its model there is nothing to save.
+  explicit StopSignal(bool is_heeded = true);
   ~StopSignal();
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 
+  /// From any thread, any number of times.
+  void heed();
   /// True once a signal has come. Cheap: one system call until then, none after.
   bool requested();
   /// The signal that came, 0 before.
@@ -34,6 +38,7 @@ class StopSignal {
   struct sigaction previous_alarm_ {};
   std::thread::id main_thread_ = std::this_thread::get_id();
   std::atomic<int> signal_{0};
+  std::atomic<bool> is_heeded_{false};
   std::jthread receiver_;  ///< does not block the signals, so that one always reaches a handler
 };
 

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "megalith/base/log.h"
+
 namespace megalith {
 namespace {
 
@@ -20,7 +22,9 @@ void append(const std::string& payload, std::string& to) {
 }  // namespace
 
 SocketServer::SocketServer(int port, int num_ranks, std::chrono::milliseconds silence)
-    : listener_(port), num_ranks_(num_ranks), silence_(silence), accepting_([this] { accept_all(); }) {}
+    : listener_(port), num_ranks_(num_ranks), silence_(silence), attendance_(num_ranks), accepting_([this] {
+        accept_all();
+      }) {}
 
 SocketServer::~SocketServer() {
   {
@@ -41,6 +45,7 @@ bool SocketServer::wait_until_left(std::chrono::milliseconds timeout) {
 void SocketServer::accept_all() {
   while (true) {
     const int descriptor = listener_.accept(std::chrono::milliseconds(1000));
+    tell_who_is_missing();
     const std::lock_guard lock(mutex_);
     if (is_ending_) {
       if (descriptor >= 0) SocketStream(descriptor).shut_down();
@@ -51,6 +56,16 @@ void SocketServer::accept_all() {
     client.stream = std::make_unique<SocketStream>(descriptor, silence_);
     threads_.emplace_back([this, &client] { serve(client); });
   }
+}
+
+void SocketServer::tell_who_is_missing() {
+  std::optional<std::string> notice;
+  {
+    const std::lock_guard lock(mutex_);
+    if (is_ending_ || failure_) return;
+    notice = attendance_.notice(Attendance::Clock::now());
+  }
+  if (notice) log_info("{}", *notice);
 }
 
 void SocketServer::serve(Client& client) {
@@ -95,6 +110,7 @@ void SocketServer::handle(Client& client, SocketMessage& message) {
     }
     client.rank = message.rank;
     ranks_[message.rank] = &client;
+    attendance_.comes(message.rank);
     if (failure_) client.stream->send(*failure_);
     return;
   }
@@ -112,7 +128,7 @@ void SocketServer::handle(Client& client, SocketMessage& message) {
       return hand_on(key);
     }
     case Kind::kAbort:
-      return fail_all(client.rank, message.call);
+      return fail_all(client.rank, message.call + never_came());
     case Kind::kLeave:
       client.has_left = true;
       ++num_gone_;
@@ -174,6 +190,11 @@ void SocketServer::fail_all(int rank, const std::string& reason) {
   if (failure_) return;
   failure_ = SocketMessage{.kind = SocketMessage::Kind::kAbort, .rank = rank, .call = reason};
   for (const auto& [to, client] : ranks_) client->stream->send(*failure_);
+}
+
+std::string SocketServer::never_came() const {
+  const std::string missing = attendance_.missing();
+  return missing.empty() ? "" : fmt::format("; never came: rank {}", missing);
 }
 
 void SocketServer::send_to(int rank, const SocketMessage& message) {

@@ -12,13 +12,15 @@
 #include <tuple>
 #include <vector>
 
+#include "megalith/comm/attendance.h"
 #include "megalith/comm/socket_stream.h"
 
 namespace megalith {
 
 /// The meeting place of ranks that are processes without MPI, in the process of rank 0: gives every rank of a
 /// group what all of them brought, hands messages on, and tells everyone of a failure. For what ranks say to
-/// each other, not for the data of a step on many nodes: all of it passes through one process.
+/// each other, not for the data of a step on many nodes: all of it passes through one process. Logs who is
+/// missing while it waits for ranks to come.
 class SocketServer {
  public:
   SocketServer(int port, int num_ranks, std::chrono::milliseconds silence = kHostSilence);
@@ -47,11 +49,13 @@ class SocketServer {
   void accept_all();
   void serve(Client& client);
   void handle(Client& client, SocketMessage& message);
+  void tell_who_is_missing();
   // All below with the lock held.
   void bring(const SocketMessage& message);
   void hand_on(const MessageKey& key);
   void fail_all(int rank, const std::string& reason);
   void check_left();
+  std::string never_came() const;
   void send_to(int rank, const SocketMessage& message);
 
   SocketListener listener_;
@@ -60,6 +64,7 @@ class SocketServer {
   std::mutex mutex_;
   std::condition_variable changed_;
   // All under mutex_:
+  Attendance attendance_;
   std::map<int, Client*> ranks_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::map<std::pair<std::string, int64_t>, Exchange> exchanges_;

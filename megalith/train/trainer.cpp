@@ -147,6 +147,7 @@ void Trainer::build_data(const Vocabulary& vocabulary) {
 }
 
 TrainSummary Trainer::run(StopSignal& stop) {
+  stop.heed();
   const TrainConfig& train = config_.train;
   summary_.first_step = state_.iteration + 1;
   if (reports())

@@ -37,6 +37,7 @@ class Trainer {
           Exec& exec);
 
   /// Trains to the end, or until a signal comes: then it saves (when the recipe has a place) and returns.
+  /// A signal before that ends the process where `stop` is made so.
   TrainSummary run(StopSignal& stop);
 
  private:

@@ -57,6 +57,24 @@ TEST(StopSignal, ThreadsThatWereThereBeforePassItOn) {
   EXPECT_TRUE(comes(stop));
 }
 
+TEST(StopSignal, EndsTheProcessUntilItIsHeeded) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    EXPECT_EQ(ended_by([&] {
+                StopSignal stop(false);
+                ::kill(::getpid(), number);
+                for (int i = 0; i < 5000 && !stop.requested(); ++i) std::this_thread::sleep_for(1ms);
+                return 3;
+              }),
+              number);
+    StopSignal stop(false);
+    std::jthread([&] { stop.heed(), stop.heed(); }).join();
+    EXPECT_FALSE(stop.requested());
+    ::kill(::getpid(), number);
+    EXPECT_TRUE(comes(stop));
+    EXPECT_EQ(stop.signal(), number);
+  }
+}
+
 TEST(StopSignal, TheSecondSignalEndsTheProcess) {
   EXPECT_EQ(ended_by([] {
               StopSignal stop;

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "megalith/comm/attendance.h"
 #include "megalith/comm/socket_launch.h"
 #include "megalith/comm/socket_server.h"
 #include "megalith/comm/socket_stream.h"
@@ -88,6 +89,51 @@ TEST(Sockets, ARankThatDoesNotComeIsATimeOut) {
   }
   other.join();
   EXPECT_THAT(message, AllOf(HasSubstr("rank 0: barrier 'step' (operation 2 of 'world') has waited")));
+}
+
+TEST(Sockets, WhoIsMissingIsSaidAfterFiveSecondsAndEveryThirty) {
+  using std::chrono::seconds;
+  const auto begin = Attendance::Clock::now();
+  Attendance attendance(8, begin);
+  for (const int rank : {0, 3, 3, 4}) attendance.comes(rank);
+  EXPECT_FALSE(attendance.notice(begin + seconds(4)));
+  EXPECT_EQ(attendance.notice(begin + seconds(6)), "5 of 8 ranks have not come after 6.0s: 1 and 2, 5 to 7");
+  EXPECT_FALSE(attendance.notice(begin + seconds(35)));
+  for (const int rank : {1, 6}) attendance.comes(rank);
+  EXPECT_EQ(attendance.notice(begin + seconds(36)), "3 of 8 ranks have not come after 36s: 2, 5, 7");
+  for (const int rank : {2, 5, 7}) attendance.comes(rank);
+  EXPECT_EQ(attendance.notice(begin + seconds(40)), "all 8 ranks are here after 40s");
+  EXPECT_FALSE(attendance.notice(begin + seconds(100))) << "once";
+  EXPECT_EQ(attendance.missing(), "");
+}
+
+TEST(Sockets, NobodyIsMissedWhereAllComeAtOnce) {
+  const auto begin = Attendance::Clock::now();
+  Attendance attendance(2, begin);
+  for (const int rank : {1, 0}) attendance.comes(rank);
+  EXPECT_FALSE(attendance.notice(begin + std::chrono::seconds(60)));
+}
+
+// Rank 2 of three never comes: the others are told so by the one whose wait ends first.
+TEST(Sockets, ATimeOutNamesWhoNeverCame) {
+  SocketServer server(0, 3);
+  std::string message;
+  std::thread other([&] {
+    try {
+      run_socket_ranks({.rank = 1, .size = 3, .address = "127.0.0.1", .port = server.port()},
+                       {.grace = std::chrono::seconds(1)},
+                       [](Communicator&) { FAIL() << "not all ranks are there"; });
+    } catch (const PeerFailure& failure) {
+      message = failure.what();
+    }
+  });
+  EXPECT_THROW(run_socket_ranks(
+                   {.rank = 0, .size = 3, .address = "127.0.0.1", .port = server.port()},
+                   {.timeout = std::chrono::seconds(2), .grace = std::chrono::seconds(1)},
+                   [](Communicator&) { FAIL() << "not all ranks are there"; }, &server),
+               Error);
+  other.join();
+  EXPECT_THAT(message, AllOf(HasSubstr("rank 0 failed"), HasSubstr("never came: rank 2")));
 }
 
 TEST(Sockets, AContradictionIsToldToWhoComesLater) {
