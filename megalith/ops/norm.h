@@ -9,8 +9,11 @@ namespace megalith {
 /// LayerNorm (Ba et al. 2016): y = (x - mean(x)) / sqrt(var(x) + eps) * w + b.
 enum class NormKind { kRmsNorm, kLayerNorm };
 
-/// Normalises rows; with `residual` it first adds it: sum = x + residual, y = norm(sum).
+/// Normalises rows; with `residual` it first adds it: sum = x + residual, y = norm(sum). Without it `sum`,
+/// where it is defined, gets a copy of x, which y may then be written over.
 /// x, residual, weight, bias, sum, y: f64, f32 or bf16, all the same. Statistics: f32 (f64 for f64).
+/// Rows are those of [T, H], or of [T, N, H] where N of them stand side by side and the T at any one
+/// distance: heads [T, N, D] of rows that hold more.
 struct NormArgs {
   NormKind kind = NormKind::kRmsNorm;
   Tensor x;         // [T, H]
@@ -18,7 +21,7 @@ struct NormArgs {
   Tensor weight;    // [H]
   Tensor bias;      // [H], LayerNorm only, or undefined
   double eps = 1e-5;
-  Tensor sum;   // [T, H] out, only with residual
+  Tensor sum;   // [T, H] out, or undefined without residual
   Tensor y;     // [T, H] out
   Tensor mean;  // [T] out, LayerNorm only
   Tensor rstd;  // [T] out: 1 / sqrt(mean square or variance + eps)

@@ -142,17 +142,6 @@ InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, c
   return sum.traffic();
 }
 
-// How many of the ranks hold some of a token's experts, when each choice of experts is equally likely.
-double ranks_of_token(const MoeConfig& moe, int ranks) {
-  const auto experts = static_cast<double>(moe.num_experts), others = experts - experts / ranks;
-  double misses = 1;  // probability that none of its experts is at a rank
-  for (int64_t i = 0; i < moe.router_topk; ++i) {
-    const auto chosen = static_cast<double>(i);
-    misses *= std::max(others - chosen, 0.0) / (experts - chosen);
-  }
-  return ranks * (1 - misses);
-}
-
 InlineTraffic expert_traffic(const RunConfig& config, const MeshShape& shape, const Link& link) {
   const double rows = config.parallel.sequence_parallel ? shape.tp : 1;
   const double stream = microbatch_tokens(config, shape) / rows *
@@ -169,6 +158,16 @@ InlineTraffic expert_traffic(const RunConfig& config, const MeshShape& shape, co
     sum.backward(Transfer::kAllToAll, 2, copies);
   }
   return sum.traffic();
+}
+
+double ranks_of_token(const MoeConfig& moe, int ranks) {
+  const auto experts = static_cast<double>(moe.num_experts), others = experts - experts / ranks;
+  double misses = 1;  // probability that none of its experts is at a rank
+  for (int64_t i = 0; i < moe.router_topk; ++i) {
+    const auto chosen = static_cast<double>(i);
+    misses *= std::max(others - chosen, 0.0) / (experts - chosen);
+  }
+  return ranks * (1 - misses);
 }
 
 }  // namespace megalith

@@ -1,5 +1,5 @@
 #pragma once
-// defines: InlineTraffic, tensor_traffic, context_traffic, expert_traffic
+// defines: InlineTraffic, tensor_traffic, context_traffic, expert_traffic, ranks_of_token
 
 #include "megalith/parallel/mesh_shape.h"
 #include "megalith/plan/traffic.h"
@@ -25,5 +25,8 @@ struct InlineTraffic {
 InlineTraffic tensor_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
 InlineTraffic context_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
 InlineTraffic expert_traffic(const RunConfig& config, const MeshShape& shape, const Link& link);
+
+/// How many of the ranks hold some of a token's experts, when each choice of experts is equally likely.
+double ranks_of_token(const MoeConfig& moe, int ranks);
 
 }  // namespace megalith

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "megalith/models/gpt/gpt_flops.h"
+#include "megalith/plan/layer_traffic.h"
 #include "megalith/plan/rank_memory.h"
 
 namespace megalith {
@@ -60,12 +61,24 @@ TokenWork token_work(const RunConfig& config, const MeshShape& shape, const Clus
     work.forward_bytes += 2 * bytes * q / tp;
     work.backward_bytes += 2 * bytes * q / tp;
   }
+  if (model.qk_layernorm) {  // x is kept, y written over it; the backward reads two and writes one
+    const double norms = 3 * bytes * (q + kv) / tp;
+    work.forward_bytes += norms;
+    work.backward_bytes += norms;
+  }
   if (has_experts) {
     work.product_flops += expert_setup_flops(config, shape, cluster) / tp;
     // Rows are copied out to the experts and back, with their gradients.
     const double copies = 4 * static_cast<double>(moe.router_topk) * h / rows * bytes;
     work.forward_bytes += copies;
     work.backward_bytes += copies;
+    // Rows that travel beside other work are packed and taken out again, both ways.
+    if (shape.ep > 1 &&
+        (config.parallel.overlap_moe_expert_parallel_comm || config.parallel.moe_shared_expert_overlap)) {
+      const double packing = 4 * ranks_of_token(moe, shape.ep) * h / rows * bytes;
+      work.forward_bytes += packing;
+      work.backward_bytes += packing;
+    }
   }
   return work;
 }

@@ -139,7 +139,8 @@ TEST(CudaRows, FillNormal) {
 
 TEST(CudaRows, Norms) {
   std::vector<Shape> shapes = row_shapes();
-  shapes.insert(shapes.end(), {{2300, 64}, {300, 4096}, {150, 8192}});  // several rows to a block
+  // Several rows to a block, or to a warp.
+  shapes.insert(shapes.end(), {{2300, 64}, {2501, 128}, {3001, 200}, {2500, 256}, {300, 4096}, {150, 8192}});
   const auto compare = [](Twins& t, DType dtype, const Shape& shape, Layout layout) {
     for (const NormKind kind : {NormKind::kRmsNorm, NormKind::kLayerNorm}) {
       for (const bool has_residual : {false, true}) {
@@ -221,6 +222,72 @@ TEST(CudaRows, Norms) {
     }
   };
   for_each_case(compare, shapes);
+}
+
+// Heads that stand side by side in wider rows, normed in place; what was there is kept.
+TEST(CudaRows, NormsOfHeadsInPlace) {
+  Twins t;
+  constexpr int64_t kBefore = 2, kHeads = 5, kAfter = 3;
+  for (const DType dtype : kFloatTypes) {
+    for (const NormKind kind : {NormKind::kRmsNorm, NormKind::kLayerNorm}) {
+      for (const auto& [tokens, cols] : {std::pair{7L, 128L},
+                                         {600L, 128L},
+                                         {601L, 64L},
+                                         {600L, 256L},
+                                         {600L, 40L},
+                                         {600L, 50L},
+                                         {500L, 320L},
+                                         {30L, 1040L}}) {
+        SCOPED_TRACE(fmt::format("{} {} x {}", name_of(dtype), tokens, cols));
+        const bool is_layer = kind == NormKind::kLayerNorm;
+        const Shape all{tokens, kBefore + kHeads + kAfter, cols}, heads{tokens, kHeads, cols};
+        const int64_t rows = tokens * kHeads;
+        const auto part = [](const Twins::Pair& pair) {
+          return Twins::Pair{pair.cpu.slice(1, kBefore, kBefore + kHeads),
+                             pair.gpu.slice(1, kBefore, kBefore + kHeads)};
+        };
+        const auto x = t.random(all, dtype, 1), d_y = t.random(all, dtype, 2);
+        const auto weight = t.random({cols}, dtype, 3);
+        const auto bias = is_layer ? t.random({cols}, dtype, 4) : Twins::Pair{};
+        const auto kept = t.poisoned(heads, dtype);
+        const auto rstd = t.poisoned({rows}, sum_type(dtype));
+        const auto mean = is_layer ? t.poisoned({rows}, sum_type(dtype)) : Twins::Pair{};
+        const auto d_weight = t.random({cols}, sum_type(dtype), 5);
+        const auto d_bias = is_layer ? t.random({cols}, sum_type(dtype), 6) : Twins::Pair{};
+        for (const bool on_gpu : {false, true}) {
+          const auto of = [&](const Twins::Pair& pair) { return on_gpu ? pair.gpu : pair.cpu; };
+          Exec& exec = on_gpu ? t.gpu() : t.cpu();
+          norm({.kind = kind,
+                .x = of(part(x)),
+                .weight = of(weight),
+                .bias = of(bias),
+                .eps = 1e-3,
+                .sum = of(kept),
+                .y = of(part(x)),
+                .mean = of(mean),
+                .rstd = of(rstd)},
+               exec);
+          norm_backward({.kind = kind,
+                         .d_y = of(part(d_y)),
+                         .x = of(kept),
+                         .weight = of(weight),
+                         .mean = of(mean),
+                         .rstd = of(rstd),
+                         .d_x = of(part(d_y)),
+                         .d_weight = of(d_weight),
+                         .d_bias = of(d_bias),
+                         .accumulate = true},
+                        exec);
+        }
+        Twins::expect_equal(kept, "kept");
+        Twins::expect_close(rstd, cols, 10, "rstd");
+        Twins::expect_close(x, cols, 4, "x, of which some heads were normed");
+        Twins::expect_close(d_y, cols, 20, "d_x");
+        Twins::expect_close(d_weight, rows + 1, 20, "d_weight");
+        if (is_layer) Twins::expect_close(d_bias, rows + 1, 1, "d_bias");
+      }
+    }
+  }
 }
 
 TEST(CudaRows, ANormDoesNotDependOnTheOtherRows) {

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "megalith/ops/elementwise.h"
+
 #include "tests/ops/conformance.h"
 #include "tests/ops/performance.h"
 
@@ -98,6 +100,68 @@ TEST(Norm, MatchesTheDefinition) {
         expect_close(args.rstd, expected.rstd, tolerance(sum_dtype(dtype), cols, magnification), "rstd");
         if (is_layer_norm) expect_close(args.mean, expected.mean, tolerance(sum_dtype(dtype), cols), "mean");
       }
+    }
+  });
+}
+
+// Heads side by side in wider rows, over themselves: the bits of the same rows apart, and no one else's
+// places are touched.
+TEST(Norm, HeadsInPlaceAreRows) {
+  for_each_variant([](DType dtype, Exec& exec) {
+    for (const NormKind kind : {NormKind::kRmsNorm, NormKind::kLayerNorm}) {
+      constexpr int64_t kTokens = 11, kAll = 6, kFirst = 1, kHeads = 3, kDim = 20;
+      const bool is_layer_norm = kind == NormKind::kLayerNorm;
+      const Tensor x = random_tensor(exec, {kTokens, kAll, kDim}, dtype, 1);
+      const Tensor d_y = random_tensor(exec, {kTokens, kAll, kDim}, dtype, 2);
+      const Tensor weight = random_tensor(exec, {kDim}, dtype, 3);
+      const Tensor bias = is_layer_norm ? random_tensor(exec, {kDim}, dtype, 4) : Tensor();
+      const auto heads_of = [&](const Tensor& tensor) { return tensor.slice(1, kFirst, kFirst + kHeads); };
+      // Forward and backward of the heads: what was x, y, d_x and d_weight.
+      const auto run = [&](const Tensor& in, const Tensor& gradient, const Tensor& y, const Tensor& d_x,
+                           const Tensor& kept) {
+        const Tensor rstd = poisoned_tensor(exec, {in.rows()}, sum_dtype(dtype));
+        const Tensor mean = is_layer_norm ? poisoned_tensor(exec, {in.rows()}, sum_dtype(dtype)) : Tensor();
+        const Tensor d_weight = poisoned_tensor(exec, {kDim}, sum_dtype(dtype));
+        norm({.kind = kind,
+              .x = in,
+              .weight = weight,
+              .bias = bias,
+              .eps = kEps,
+              .sum = kept,
+              .y = y,
+              .mean = mean,
+              .rstd = rstd},
+             exec);
+        norm_backward({.kind = kind,
+                       .d_y = gradient,
+                       .x = kept.defined() ? kept : in,
+                       .weight = weight,
+                       .mean = mean,
+                       .rstd = rstd,
+                       .d_x = d_x,
+                       .d_weight = d_weight},
+                      exec);
+        return values_of(d_weight);
+      };
+      const Shape apart{kTokens * kHeads, kDim};
+      const Tensor rows = exec.empty({kTokens, kHeads, kDim}, dtype),
+                   d_rows = exec.empty(rows.shape(), dtype);
+      copy(heads_of(x), rows, exec);
+      copy(heads_of(d_y), d_rows, exec);
+      const Tensor y = poisoned_tensor(exec, apart, dtype), d_x = poisoned_tensor(exec, apart, dtype);
+      const std::vector<double> d_weight = run(rows.view(apart), d_rows.view(apart), y, d_x, Tensor());
+      std::vector<double> expected_x = values_of(x), expected_d = values_of(d_y);
+      const std::vector<double> y_values = values_of(y), d_x_values = values_of(d_x);
+      for (size_t i = 0; i < y_values.size(); ++i) {
+        const size_t token = i / (kHeads * kDim), within = i % (kHeads * kDim);
+        expected_x[token * kAll * kDim + kFirst * kDim + within] = y_values[i];
+        expected_d[token * kAll * kDim + kFirst * kDim + within] = d_x_values[i];
+      }
+      const Tensor kept = poisoned_tensor(exec, rows.shape(), dtype);
+      EXPECT_EQ(run(heads_of(x), heads_of(d_y), heads_of(x), heads_of(d_y), kept), d_weight);
+      EXPECT_EQ(values_of(kept), values_of(rows));
+      EXPECT_EQ(values_of(x), expected_x);
+      EXPECT_EQ(values_of(d_y), expected_d);
     }
   });
 }

@@ -62,6 +62,34 @@ TEST(StageWork, ProductsAreThoseOfTheFlopsFormula) {
   }
 }
 
+TEST(StageWork, NormsOfHeadsAndPackedRowsTakeTheirTime) {
+  RunConfig config = llama_1b();
+  config.model.num_layers = 1;
+  config.model.moe.num_experts = 8;
+  config.model.moe.ffn_hidden_size = 1024;
+  config.model.moe.router_topk = 8;  // every rank has some of a token's experts
+  const MeshShape shape{.ep = 4, .edp = 2};
+  const Cluster cluster = find_cluster("h200x8");
+  const StageLayers stage{.count = 1};
+  constexpr double kTokens = 8 * 4096;
+  const auto bytes_more_than = [&](const StageWork& before) {
+    const StageWork now = stage_work(config, shape, stage, cluster);
+    const double rate = cluster.memory_gb_per_s * 1e9 / kTokens;
+    EXPECT_NEAR((now.backward_input - before.backward_input) * rate, (now.forward - before.forward) * rate,
+                1);
+    EXPECT_EQ(now.backward_weight, before.backward_weight);
+    return (now.forward - before.forward) * rate;
+  };
+  const StageWork plain = stage_work(config, shape, stage, cluster);
+  config.model.qk_layernorm = true;
+  EXPECT_NEAR(bytes_more_than(plain), 3 * 2 * (2048 + 1024), 1)
+      << "of a token: two reads and a write, or the other way";
+  config.model.qk_layernorm = false;
+  config.parallel.overlap_moe_expert_parallel_comm = true;
+  EXPECT_NEAR(bytes_more_than(plain), 4 * 4 * 2 * 2048, 1)
+      << "of the copies for four ranks: in and out, both ways";
+}
+
 TEST(StageWork, CopiesToTheHostTakeTheirTime) {
   RunConfig config = llama_1b();
   Cluster cluster = find_cluster("h200x8");
@@ -306,6 +334,8 @@ TEST(LayoutEstimate, IsWithin15PercentOfLayoutsThatWereRun) {
   config.parallel.expert_model_parallel_size = 2;
   config.train.global_batch_size = 32;
   expect_close("6 layers with experts, EP2", config, 786.6, 56.2);
+  config.parallel.overlap_moe_expert_parallel_comm = true;
+  expect_close("6 layers with experts, EP2 in pairs", config, 787.7, 57.0);
 }
 
 // The last bucket is summed when the backward is over.
@@ -351,6 +381,7 @@ TEST(LayoutEstimate, PairsHideWhatTravelsToExperts) {
   config.parallel.expert_model_parallel_size = 2;
   constexpr double kMicrobatches = 4;
   Cluster cluster = find_cluster("h200x8");
+  cluster.memory_gb_per_s = 1e15;  // rows are packed in no time
   const auto ep_traffic = [](const LayoutEstimate& estimate) {
     for (const AxisTraffic& traffic : estimate.traffic)
       if (traffic.axis == "ep") return traffic;

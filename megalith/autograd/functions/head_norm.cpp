@@ -1,7 +1,6 @@
 #include "megalith/autograd/functions/head_norm.h"
 
 #include "megalith/ops/check.h"
-#include "megalith/ops/elementwise.h"
 
 namespace megalith {
 namespace {
@@ -11,24 +10,13 @@ Tensor heads_of(const Tensor& x, const HeadRange& heads) {
   return x.view({x.dim(0), x.dim(1) / heads.dim, heads.dim}).slice(1, heads.first, heads.first + heads.count);
 }
 
-// A row for each head of each token, which the norm needs at one distance.
-Tensor gathered_rows(const Tensor& x, const HeadRange& heads, Exec& exec) {
-  const Tensor rows = exec.empty({x.dim(0) * heads.count, heads.dim}, x.dtype());
-  copy(heads_of(x, heads), rows.view({x.dim(0), heads.count, heads.dim}), exec);
-  return rows;
-}
-
-void put_back(const Tensor& rows, const Tensor& x, const HeadRange& heads, Exec& exec) {
-  copy(rows.view({x.dim(0), heads.count, heads.dim}), heads_of(x, heads), exec);
-}
-
 class HeadNormNode : public Node {
  public:
   HeadNormNode(ValueId x_id, const HeadRange& heads, const NormWeights& weights, const NormArgs& forward)
       : x_id_(x_id),
         heads_(heads),
         weights_(weights),
-        rows_(forward.x),
+        x_(forward.sum),
         mean_(forward.mean),
         rstd_(forward.rstd) {}
   const char* name() const override { return "head_norm"; }
@@ -37,15 +25,15 @@ class HeadNormNode : public Node {
     Exec& exec = tape.exec();
     const Tensor d_y = tape.take_gradient(output());
     MG_ASSERT(d_y.is_unique());
-    const Tensor d_rows = gathered_rows(d_y, heads_, exec);
+    const Tensor d_heads = heads_of(d_y, heads_);  // becomes that of x
     Parameter& weight = *weights_.weight;
     NormBackwardArgs args{.kind = weights_.kind,
-                          .d_y = d_rows,
-                          .x = rows_,
+                          .d_y = d_heads,
+                          .x = x_,
                           .weight = weight.data,
                           .mean = mean_,
                           .rstd = rstd_,
-                          .d_x = d_rows,
+                          .d_x = d_heads,
                           .d_weight = weight.main_grad,
                           .accumulate = weight.begin_grad_write() != 0};
     if (weights_.bias != nullptr) {
@@ -53,7 +41,6 @@ class HeadNormNode : public Node {
       MG_ASSERT((weights_.bias->begin_grad_write() != 0) == args.accumulate);
     }
     norm_backward(args, exec);
-    put_back(d_rows, d_y, heads_, exec);
     tape.add_gradient(x_id_, d_y);
   }
 
@@ -61,25 +48,25 @@ class HeadNormNode : public Node {
   ValueId x_id_;
   HeadRange heads_;
   NormWeights weights_;
-  Tensor rows_, mean_, rstd_;
+  Tensor x_, mean_, rstd_;
 };
 
 }  // namespace
 
 Var head_norm(Tape& tape, const Var& x, const HeadRange& heads, const NormWeights& weights) {
   Exec& exec = tape.exec();
-  const Tensor rows = gathered_rows(x.data, heads, exec);
+  const Tensor rows = heads_of(x.data, heads);
   const DType statistics = accumulate_dtype(rows.dtype());
   NormArgs args{.kind = weights.kind,
                 .x = rows,
                 .weight = weights.weight->data,
                 .bias = weights.bias != nullptr ? weights.bias->data : Tensor(),
                 .eps = weights.eps,
-                .y = exec.empty(rows.shape(), rows.dtype()),
-                .rstd = exec.empty({rows.dim(0)}, statistics)};
-  if (weights.kind == NormKind::kLayerNorm) args.mean = exec.empty({rows.dim(0)}, statistics);
+                .sum = exec.empty(rows.shape(), rows.dtype()),  // x, which the backward needs
+                .y = rows,
+                .rstd = exec.empty({rows.rows()}, statistics)};
+  if (weights.kind == NormKind::kLayerNorm) args.mean = exec.empty({rows.rows()}, statistics);
   norm(args, exec);
-  put_back(args.y, x.data, heads, exec);
   return tape.apply<HeadNormNode>(x.data, x.id, heads, weights, args);
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// defines: NormArgs, norm, NormBackwardArgs, norm_backward
+// defines: row_offset, NormArgs, norm, NormBackwardArgs, norm_backward
 
 #include "megalith/core/dtype.h"
 #include "megalith/kernels/cpu/isa_dispatch.h"
@@ -10,18 +10,27 @@ class Exec;
 
 namespace megalith::cpu {
 
-/// Rows of `cols` elements, strides in elements; statistics are f32 (f64 for f64). With subtract_mean it is
-/// LayerNorm, without RMSNorm.
+/// Where row `row` begins: `heads` of them stand side by side at each distance of `stride` elements.
+constexpr int64_t row_offset(int64_t row, int64_t stride, int64_t heads, int64_t cols) {
+  if (heads == 1) return row * stride;
+  if (row > 0xffffffff) return row / heads * stride + row % heads * cols;
+  const auto low = static_cast<uint32_t>(row), of = static_cast<uint32_t>(heads);  // quicker on a GPU
+  return int64_t{low / of} * stride + int64_t{low % of} * cols;
+}
+
+/// Rows of `cols` elements, strides in elements (row_offset); statistics are f32 (f64 for f64). With
+/// subtract_mean it is LayerNorm, without RMSNorm.
 struct NormArgs {
   DType dtype = DType::kF32;
   bool subtract_mean = false;
   int64_t rows = 0, cols = 0;
+  int64_t heads = 1;
   const void* x = nullptr;
   const void* residual = nullptr;  // or null
   const void* weight = nullptr;
   const void* bias = nullptr;  // or null
   double eps = 0;
-  void* sum = nullptr;  // with residual
+  void* sum = nullptr;  // with residual; or null, or a copy of x
   void* y = nullptr;
   void* mean = nullptr;  // with subtract_mean
   void* rstd = nullptr;
@@ -35,6 +44,7 @@ struct NormBackwardArgs {
   bool subtract_mean = false;
   bool accumulate = false;  // d_weight and d_bias are added to
   int64_t rows = 0, cols = 0;
+  int64_t heads = 1;
   const void* d_y = nullptr;
   const void* d_sum = nullptr;  // or null
   const void* x = nullptr;

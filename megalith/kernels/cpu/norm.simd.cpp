@@ -1,5 +1,7 @@
 #include "megalith/kernels/cpu/norm.h"
 
+#include <algorithm>
+
 #include "megalith/kernels/cpu/float_types.h"
 
 namespace megalith::cpu::MG_ISA {
@@ -13,14 +15,19 @@ void norm_rows(const NormArgs& args) {
   const T* bias = static_cast<const T*>(args.bias);
 #pragma omp parallel for num_threads(args.num_threads) schedule(static)
   for (int64_t row = 0; row < args.rows; ++row) {
-    const T* x = static_cast<const T*>(args.x) + row * args.x_stride;
+    const auto at = [&](int64_t stride) { return row_offset(row, stride, args.heads, cols); };
+    const T* x = static_cast<const T*>(args.x) + at(args.x_stride);
     if (args.residual != nullptr) {
-      const T* residual = static_cast<const T*>(args.residual) + row * args.residual_stride;
-      T* sum = static_cast<T*>(args.sum) + row * args.sum_stride;
+      const T* residual = static_cast<const T*>(args.residual) + at(args.residual_stride);
+      T* sum = static_cast<T*>(args.sum) + at(args.sum_stride);
 #pragma omp simd
       for (int64_t c = 0; c < cols; ++c) store(sum[c], load(x[c]) + load(residual[c]));
       // What was rounded is what is normalised, so that the backward sees the same x.
       x = sum;
+    } else if (args.sum != nullptr) {
+      T* copy = static_cast<T*>(args.sum) + at(args.sum_stride);
+      std::copy(x, x + cols, copy);
+      x = copy;
     }
     Acc mean = 0;
     if constexpr (kSubtractMean) {
@@ -38,7 +45,7 @@ void norm_rows(const NormArgs& args) {
     const double variance = static_cast<double>(squares) / static_cast<double>(cols);
     const Acc rstd = static_cast<Acc>(1 / __builtin_sqrt(variance + args.eps));
     static_cast<Acc*>(args.rstd)[row] = rstd;
-    T* y = static_cast<T*>(args.y) + row * args.y_stride;
+    T* y = static_cast<T*>(args.y) + at(args.y_stride);
     if (bias != nullptr) {
 #pragma omp simd
       for (int64_t c = 0; c < cols; ++c) {

@@ -15,10 +15,11 @@ struct RowBackward {
 
   void row(int64_t index, Acc* d_weight, Acc* d_bias) const {
     const int64_t cols = args.cols;
-    const T* d_y = static_cast<const T*>(args.d_y) + index * args.d_y_stride;
-    const T* x = static_cast<const T*>(args.x) + index * args.x_stride;
+    const auto at = [&](int64_t stride) { return row_offset(index, stride, args.heads, cols); };
+    const T* d_y = static_cast<const T*>(args.d_y) + at(args.d_y_stride);
+    const T* x = static_cast<const T*>(args.x) + at(args.x_stride);
     const T* weight = static_cast<const T*>(args.weight);
-    T* d_x = static_cast<T*>(args.d_x) + index * args.d_x_stride;
+    T* d_x = static_cast<T*>(args.d_x) + at(args.d_x_stride);
     const Acc rstd = static_cast<const Acc*>(args.rstd)[index];
     Acc mean = 0;
     if constexpr (kSubtractMean) mean = static_cast<const Acc*>(args.mean)[index];
@@ -49,7 +50,7 @@ struct RowBackward {
     const Acc mean_g = kSubtractMean ? sum_g / static_cast<Acc>(cols) : 0;
     const Acc mean_gu = sum_gu / static_cast<Acc>(cols);
     if (args.d_sum != nullptr) {
-      const T* d_sum = static_cast<const T*>(args.d_sum) + index * args.d_sum_stride;
+      const T* d_sum = static_cast<const T*>(args.d_sum) + at(args.d_sum_stride);
 #pragma omp simd
       for (int64_t c = 0; c < cols; ++c) {
         const Acc unit = (load(x[c]) - mean) * rstd;

@@ -48,11 +48,19 @@ __global__ __launch_bounds__(kWarpRowThreads, kVectors <= 4 ? 8 : 6) void norm_w
   if (row >= args.rows) return;
   const int64_t lane = threadIdx.x % kWarp;
   const auto column = [&](int i) { return (i * kWarp + lane) * kCount; };
-  const T* x_row = static_cast<const T*>(args.x) + row * args.x_stride;
+  const auto at = [&](int64_t stride) { return cpu::row_offset(row, stride, args.heads, args.cols); };
+  const T* x_row = static_cast<const T*>(args.x) + at(args.x_stride);
   PackedVector<T, kCount> x[kVectors] = {};
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     if (column(i) < args.cols) x[i] = load_packed<kCount>(x_row + column(i));
+  }
+  if (args.sum != nullptr) {
+    T* copy = static_cast<T*>(args.sum) + at(args.sum_stride);
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      if (column(i) < args.cols) store_packed(copy + column(i), x[i]);
+    }
   }
   // Of every vector apart.
   const auto sum_of = [&](const auto& add) {
@@ -78,7 +86,7 @@ __global__ __launch_bounds__(kWarpRowThreads, kVectors <= 4 ? 8 : 6) void norm_w
   }
   const A rstd = 1 / sqrt(total / static_cast<A>(args.cols) + static_cast<A>(args.eps));
   if (lane == 0) static_cast<A*>(args.rstd)[row] = rstd;
-  T* y_row = static_cast<T*>(args.y) + row * args.y_stride;
+  T* y_row = static_cast<T*>(args.y) + at(args.y_stride);
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     if (column(i) >= args.cols) break;
@@ -89,6 +97,59 @@ __global__ __launch_bounds__(kWarpRowThreads, kVectors <= 4 ? 8 : 6) void norm_w
     for (int k = 0; k < kCount; ++k) y[k] = fma((x[i][k] - mean) * rstd, weight[k], bias[k]);
     store_acc(y_row + column(i), y);
   }
+}
+
+// Narrow rows, heads above all: kLanes lanes have one, a vector each. Sums are made as above, where lanes
+// without a vector add nothing.
+template <class T, int kCount, int kLanes, bool kHasMean>
+__global__ __launch_bounds__(kWarpRowThreads,
+                             12) void norm_narrow_row(const __grid_constant__ cpu::NormArgs args) {
+  using A = acc_t<T>;
+  let_next_begin();
+  wait_for_last();
+  const int64_t row = (int64_t{blockIdx.x} * kWarpRowThreads + threadIdx.x) / kLanes;
+  const int64_t col = threadIdx.x % kLanes * kCount;
+  const bool is_there = row < args.rows && col < args.cols;
+  const auto at = [&](int64_t stride) { return cpu::row_offset(row, stride, args.heads, args.cols) + col; };
+  PackedVector<T, kCount> x{};
+  if (is_there) x = load_packed<kCount>(static_cast<const T*>(args.x) + at(args.x_stride));
+  const auto sum_of = [&](const auto& add) {
+    A total = 0;
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) total = add(total, x[k]);
+    return lanes_sum<kLanes>(total);
+  };
+  A mean = 0, total;
+  if constexpr (kHasMean) {
+    mean = sum_of([](A sum, A value) { return sum + value; }) / static_cast<A>(args.cols);
+    total = sum_of([&](A sum, A value) {
+      const A distance = is_there ? value - mean : A(0);
+      return fma(distance, distance, sum);
+    });
+  } else {
+    total = sum_of([](A sum, A value) { return fma(value, value, sum); });
+  }
+  if (!is_there) return;
+  const A rstd = 1 / sqrt(total / static_cast<A>(args.cols) + static_cast<A>(args.eps));
+  if (col == 0) {
+    if constexpr (kHasMean) static_cast<A*>(args.mean)[row] = mean;
+    static_cast<A*>(args.rstd)[row] = rstd;
+  }
+  if (args.sum != nullptr) store_packed(static_cast<T*>(args.sum) + at(args.sum_stride), x);
+  const auto weight = load_packed<kCount>(static_cast<const T*>(args.weight) + col);
+  A y[kCount], bias[kCount] = {};
+  if (kHasMean && args.bias != nullptr) load_acc(static_cast<const T*>(args.bias) + col, bias);
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) y[k] = fma((x[k] - mean) * rstd, weight[k], bias[k]);
+  store_acc(static_cast<T*>(args.y) + at(args.y_stride), y);
+}
+
+template <class T, int kCount, int kLanes>
+void launch_narrow_rows(const cpu::NormArgs& args, Exec& exec) {
+  const auto kernel = args.subtract_mean ? norm_narrow_row<T, kCount, kLanes, true>
+                                         : norm_narrow_row<T, kCount, kLanes, false>;
+  const auto blocks = narrow<unsigned>(ceil_div<int64_t>(args.rows, kWarpRowThreads / kLanes));
+  MG_CUDA_CHECK(launch_early(kernel, blocks, kWarpRowThreads, 0, exec.cuda().stream(), args));
 }
 
 template <class T, int kCount, int kVectors>
@@ -108,6 +169,9 @@ void launch(const cpu::NormArgs& args, Exec& exec) {
   if constexpr (kCount > 1) {
     // Enough rows that every multiprocessor has its hands full.
     if (args.residual == nullptr && args.rows >= int64_t{exec.cuda().limits().sm_count} * 4 * kWarpRows) {
+      if (vectors <= 8) return launch_narrow_rows<T, kCount, 8>(args, exec);
+      if (vectors <= 16) return launch_narrow_rows<T, kCount, 16>(args, exec);
+      if (vectors <= kWarp) return launch_narrow_rows<T, kCount, kWarp>(args, exec);
       if (vectors <= 2 * kWarp) return launch_warp_rows<T, kCount, 2>(args, exec);
       if (vectors <= 4 * kWarp) return launch_warp_rows<T, kCount, 4>(args, exec);
       if (vectors <= 8 * kWarp) return launch_warp_rows<T, kCount, 8>(args, exec);

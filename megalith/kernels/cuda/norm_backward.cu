@@ -2,6 +2,7 @@
 
 #include "megalith/kernels/cuda/device/column_sums.cuh"
 #include "megalith/kernels/cuda/device/float_types.cuh"
+#include "megalith/kernels/cuda/device/packed_vector.cuh"
 #include "megalith/kernels/cuda/device/reduce.cuh"
 #include "megalith/kernels/cuda/device/row_ring.cuh"
 #include "megalith/kernels/cuda/norm.h"
@@ -42,10 +43,10 @@ __global__ __launch_bounds__(kMaxThreads,
   const bool has_columns = col < args.cols;
   const auto fetch = [&](int64_t row) {
     if (row >= args.rows || !has_columns) return ring.end_fetch();
-    ring.fetch({static_cast<const T*>(args.d_y) + row * args.d_y_stride + col,
-                static_cast<const T*>(args.x) + row * args.x_stride + col,
-                args.d_sum == nullptr ? nullptr
-                                      : static_cast<const T*>(args.d_sum) + row * args.d_sum_stride + col});
+    const auto at = [&](int64_t stride) { return cpu::row_offset(row, stride, args.heads, args.cols) + col; };
+    ring.fetch({static_cast<const T*>(args.d_y) + at(args.d_y_stride),
+                static_cast<const T*>(args.x) + at(args.x_stride),
+                args.d_sum == nullptr ? nullptr : static_cast<const T*>(args.d_sum) + at(args.d_sum_stride)});
   };
   for (int i = 0; i < ring.kAhead; ++i) fetch(blockIdx.x + int64_t{i} * gridDim.x);
 
@@ -88,7 +89,10 @@ __global__ __launch_bounds__(kMaxThreads,
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
       d_x[i] = rstd * (g(i) - mean_g - unit(i) * mean_gu) + to_acc(d_sum.element[i]);
-    if (has_columns) store_acc(static_cast<T*>(args.d_x) + row * args.d_x_stride + col, d_x);
+    if (has_columns)
+      store_acc(
+          static_cast<T*>(args.d_x) + cpu::row_offset(row, args.d_x_stride, args.heads, args.cols) + col,
+          d_x);
   }
   if (!has_columns) return;
   const int64_t place = int64_t{blockIdx.x} * args.cols + col;
@@ -115,10 +119,11 @@ __global__ __launch_bounds__(kMaxRowThreads) void backward_chunk(cpu::NormBackwa
   }
 
   for (int64_t row = blockIdx.x; row < args.rows; row += gridDim.x) {
-    const T* d_y_row = static_cast<const T*>(args.d_y) + row * args.d_y_stride;
-    const T* x_row = static_cast<const T*>(args.x) + row * args.x_stride;
-    const T* d_sum_row = static_cast<const T*>(args.d_sum) + row * args.d_sum_stride;
-    T* d_x_row = static_cast<T*>(args.d_x) + row * args.d_x_stride;
+    const auto at = [&](int64_t stride) { return cpu::row_offset(row, stride, args.heads, args.cols); };
+    const T* d_y_row = static_cast<const T*>(args.d_y) + at(args.d_y_stride);
+    const T* x_row = static_cast<const T*>(args.x) + at(args.x_stride);
+    const T* d_sum_row = static_cast<const T*>(args.d_sum) + at(args.d_sum_stride);
+    T* d_x_row = static_cast<T*>(args.d_x) + at(args.d_x_stride);
     const A rstd = static_cast<const A*>(args.rstd)[row];
     const A mean = args.subtract_mean ? static_cast<const A*>(args.mean)[row] : A(0);
     A g[kCount], unit[kCount], weight[kCount];
@@ -162,47 +167,139 @@ __global__ __launch_bounds__(kMaxRowThreads) void backward_chunk(cpu::NormBackwa
   }
 }
 
-template <class T, int kCount>
-struct Launch {
-  void (*kernel)(cpu::NormBackwardArgs, Partials<acc_t<T>>) = backward_chunk<T, kCount>;
-  int64_t shared_bytes = 0;
-};
+constexpr int kNarrowThreads = 256;
 
-template <class T, int kCount, int kMaxThreads>
-Launch<T, kCount> launch_ahead(int threads, bool has_mean) {
-  return {
-      has_mean ? backward_ahead<T, kCount, kMaxThreads, true> : backward_ahead<T, kCount, kMaxThreads, false>,
-      BackwardRing<kMaxThreads>::bytes(threads)};
+// The same for narrow rows, heads above all: kLanes lanes have one, a vector each, and the next is on its way
+// to their registers. The columns' sums of a block's rows are added up in the order of its lanes.
+template <class T, int kCount, int kLanes, bool kHasMean>
+__global__ __launch_bounds__(kNarrowThreads, 4) void backward_narrow(cpu::NormBackwardArgs args,
+                                                                     Partials<acc_t<T>> partials) {
+  using A = acc_t<T>;
+  using Packed = PackedVector<T, kCount>;
+  constexpr int kRows = kNarrowThreads / kLanes;
+  __shared__ A column_sums[kRows][kLanes * kCount];
+  const int place = static_cast<int>(threadIdx.x) / kLanes;
+  const int col = static_cast<int>(threadIdx.x) % kLanes * kCount;
+  const bool has_columns = col < args.cols;
+  const int64_t step = int64_t{gridDim.x} * kRows;
+  Packed weight{}, next_d_y{}, next_x{}, next_d_sum{};
+  A next_rstd = 0, next_mean = 0;
+  const auto fetch = [&](int64_t row) {
+    if (row >= args.rows || !has_columns) return;
+    const auto at = [&](int64_t stride) { return cpu::row_offset(row, stride, args.heads, args.cols) + col; };
+    next_d_y = load_packed<kCount>(static_cast<const T*>(args.d_y) + at(args.d_y_stride));
+    next_x = load_packed<kCount>(static_cast<const T*>(args.x) + at(args.x_stride));
+    if (args.d_sum != nullptr)
+      next_d_sum = load_packed<kCount>(static_cast<const T*>(args.d_sum) + at(args.d_sum_stride));
+    next_rstd = static_cast<const A*>(args.rstd)[row];
+    if constexpr (kHasMean) next_mean = static_cast<const A*>(args.mean)[row];
+  };
+  if (has_columns) weight = load_packed<kCount>(static_cast<const T*>(args.weight) + col);
+  A d_weight[kCount] = {}, d_bias[kCount] = {};
+  const int64_t first = int64_t{blockIdx.x} * kRows;
+  fetch(first + place);
+  for (int64_t begin = first; begin < args.rows; begin += step) {
+    const int64_t row = begin + place;
+    const bool is_there = row < args.rows && has_columns;
+    const Packed d_y = next_d_y, x = next_x, d_sum = next_d_sum;
+    const A rstd = next_rstd, mean = next_mean;
+    fetch(row + step);
+    const auto unit = [&](int i) { return (x[i] - mean) * rstd; };
+    const auto g = [&](int i) { return d_y[i] * weight[i]; };
+    A sum_gu = 0, sum_g = 0;
+    if (is_there) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        d_weight[i] += d_y[i] * unit(i);
+        sum_gu += g(i) * unit(i);
+        if constexpr (kHasMean) {
+          d_bias[i] += d_y[i];
+          sum_g += g(i);
+        }
+      }
+    }
+    const A mean_gu = lanes_sum<kLanes>(sum_gu) / static_cast<A>(args.cols);
+    A mean_g = 0;
+    if constexpr (kHasMean) mean_g = lanes_sum<kLanes>(sum_g) / static_cast<A>(args.cols);
+    if (!is_there) continue;
+    A d_x[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) d_x[i] = rstd * (g(i) - mean_g - unit(i) * mean_gu) + d_sum[i];
+    store_acc(static_cast<T*>(args.d_x) + cpu::row_offset(row, args.d_x_stride, args.heads, args.cols) + col,
+              d_x);
+  }
+  const auto put_sums = [&](const A(&own)[kCount], A* sums) {
+    if (sums == nullptr) return;
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) column_sums[place][col + i] = own[i];
+    __syncthreads();
+    for (int c = static_cast<int>(threadIdx.x); c < args.cols; c += kNarrowThreads) {
+      A total = 0;
+#pragma unroll 4
+      for (int i = 0; i < kRows; ++i) total += column_sums[i][c];
+      sums[int64_t{blockIdx.x} * args.cols + c] = total;
+    }
+  };
+  put_sums(d_weight, partials.weight);
+  if constexpr (kHasMean) put_sums(d_bias, partials.bias);
 }
 
 template <class T, int kCount>
-Launch<T, kCount> choose(int threads, int64_t vectors, bool has_mean) {
+struct Launch {
+  void (*kernel)(cpu::NormBackwardArgs, Partials<acc_t<T>>) = backward_chunk<T, kCount>;
+  int64_t chunks = 0;
+  int threads = 0;
+  int64_t shared_bytes = 0;
+};
+
+template <class T, int kCount, int kLanes>
+Launch<T, kCount> launch_narrow(int64_t rows, bool has_mean) {
+  const int64_t blocks = ceil_div<int64_t>(rows, kNarrowThreads / kLanes);
+  return {has_mean ? backward_narrow<T, kCount, kLanes, true> : backward_narrow<T, kCount, kLanes, false>,
+          std::min(blocks, kMaxChunkThreads / kNarrowThreads), kNarrowThreads};
+}
+
+int64_t chunks_of(int64_t rows, int threads) {
+  return std::min(rows, kMaxChunkThreads /
+                            std::max<int64_t>(std::bit_ceil(static_cast<unsigned>(threads)), kNarrowThreads));
+}
+
+template <class T, int kCount, int kMaxThreads>
+Launch<T, kCount> launch_ahead(int64_t rows, int threads, bool has_mean) {
+  return {
+      has_mean ? backward_ahead<T, kCount, kMaxThreads, true> : backward_ahead<T, kCount, kMaxThreads, false>,
+      chunks_of(rows, threads), threads, BackwardRing<kMaxThreads>::bytes(threads)};
+}
+
+template <class T, int kCount>
+Launch<T, kCount> choose(int64_t rows, int64_t vectors, bool has_mean) {
+  const int threads = threads_for_row(vectors);
   if constexpr (kCount > 1) {
-    if (vectors <= 256) return launch_ahead<T, kCount, 256>(threads, has_mean);
-    if (vectors <= 512) return launch_ahead<T, kCount, 512>(threads, has_mean);
-    if (vectors <= kMaxRowThreads) return launch_ahead<T, kCount, kMaxRowThreads>(threads, has_mean);
+    if (vectors <= 8) return launch_narrow<T, kCount, 8>(rows, has_mean);
+    if (vectors <= 16) return launch_narrow<T, kCount, 16>(rows, has_mean);
+    if (vectors <= kWarp) return launch_narrow<T, kCount, kWarp>(rows, has_mean);
+    if (vectors <= 256) return launch_ahead<T, kCount, 256>(rows, threads, has_mean);
+    if (vectors <= 512) return launch_ahead<T, kCount, 512>(rows, threads, has_mean);
+    if (vectors <= kMaxRowThreads) return launch_ahead<T, kCount, kMaxRowThreads>(rows, threads, has_mean);
   }
-  return {};
+  return {.chunks = chunks_of(rows, threads), .threads = threads};
 }
 
 template <class T, int kCount>
 void launch(const cpu::NormBackwardArgs& args, Exec& exec) {
   using A = acc_t<T>;
-  const int64_t vectors = args.cols / kCount;
-  const int threads = threads_for_row(vectors);
-  const int64_t max_chunks =
-      kMaxChunkThreads / std::max<int64_t>(std::bit_ceil(static_cast<unsigned>(threads)), 256);
-  const int64_t chunks = std::min(args.rows, max_chunks);
+  const Launch<T, kCount> chosen = choose<T, kCount>(args.rows, args.cols / kCount, args.subtract_mean);
+  const int64_t chunks = chosen.chunks;
   ScratchFrame frame(exec.scratch());
   Partials<A> partials{};
   if (args.d_weight != nullptr) partials.weight = frame.take<A>(chunks * args.cols, "norm weight partials");
   if (args.d_bias != nullptr) partials.bias = frame.take<A>(chunks * args.cols, "norm bias partials");
   if (chunks > 0) {
-    const Launch<T, kCount> chosen = choose<T, kCount>(threads, vectors, args.subtract_mean);
     const auto bytes = static_cast<unsigned>(chosen.shared_bytes);
     MG_CUDA_CHECK(cudaFuncSetAttribute(chosen.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                        static_cast<int>(bytes)));
-    chosen.kernel<<<narrow<unsigned>(chunks), threads, bytes, exec.cuda().stream()>>>(args, partials);
+    chosen.kernel<<<narrow<unsigned>(chunks), chosen.threads, bytes, exec.cuda().stream()>>>(args, partials);
     MG_CUDA_LAUNCHED();
   }
   dispatch_gradient<T>(args.gradient_dtype, [&]<class Gradient>() {

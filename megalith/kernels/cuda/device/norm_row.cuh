@@ -12,14 +12,16 @@ namespace megalith::cuda {
 template <class T>
 struct NormPlaces {
   cpu::NormArgs args;
-  __device__ const T* x_row(int64_t row) const { return static_cast<const T*>(args.x) + row * args.x_stride; }
+  __device__ const T* x_row(int64_t row) const {
+    return static_cast<const T*>(args.x) + cpu::row_offset(row, args.x_stride, args.heads, args.cols);
+  }
   template <int kCount>
   __device__ void load(int64_t row, int64_t col, acc_t<T> (&x)[kCount]) const {
     load_acc(x_row(row) + col, x);
   }
   template <int kCount>
   __device__ void store(int64_t row, int64_t col, const acc_t<T> (&y)[kCount]) const {
-    store_acc(static_cast<T*>(args.y) + row * args.y_stride + col, y);
+    store_acc(static_cast<T*>(args.y) + cpu::row_offset(row, args.y_stride, args.heads, args.cols) + col, y);
   }
 };
 
@@ -35,8 +37,9 @@ __global__ __launch_bounds__(kMaxRowThreads) void norm_row(const __grid_constant
   const int64_t row = blockIdx.x;
   const int64_t step = int64_t{blockDim.x} * kCount;
   const int64_t begin = int64_t{threadIdx.x} * kCount;
-  T* sum = static_cast<T*>(args.sum) + row * args.sum_stride;
-  const T* source = args.residual != nullptr ? sum : places.x_row(row);
+  const auto at = [&](int64_t stride) { return cpu::row_offset(row, stride, args.heads, args.cols); };
+  T* sum = static_cast<T*>(args.sum) + at(args.sum_stride);
+  const T* source = args.sum != nullptr ? sum : places.x_row(row);
   A value[kCount] = {};
 
   A total = 0;
@@ -44,12 +47,12 @@ __global__ __launch_bounds__(kMaxRowThreads) void norm_row(const __grid_constant
     places.template load<kCount>(row, col, value);
     if (args.residual != nullptr) {
       A residual[kCount];
-      load_acc(static_cast<const T*>(args.residual) + row * args.residual_stride + col, residual);
+      load_acc(static_cast<const T*>(args.residual) + at(args.residual_stride) + col, residual);
       // What was rounded is what is normalised, so that the backward sees the same x.
 #pragma unroll
       for (int i = 0; i < kCount; ++i) value[i] = to_acc(from_acc<T>(value[i] + residual[i]));
-      store_acc(sum + col, value);
     }
+    if (args.sum != nullptr) store_acc(sum + col, value);
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
       total = args.subtract_mean ? total + value[i] : fma(value[i], value[i], total);

@@ -1,5 +1,5 @@
 #pragma once
-// defines: PackedVector, PackedHalves, load_packed
+// defines: PackedVector, PackedHalves, load_packed, store_packed
 
 #include <type_traits>
 
@@ -41,6 +41,11 @@ struct PackedVector<__half, 8> : PackedHalves<__half> {};
 template <int kCount, class T>
 __device__ inline PackedVector<T, kCount> load_packed(const T* place) {
   return *reinterpret_cast<const PackedVector<T, kCount>*>(place);
+}
+
+template <class T, int kCount>
+__device__ inline void store_packed(T* place, const PackedVector<T, kCount>& vector) {
+  *reinterpret_cast<PackedVector<T, kCount>*>(place) = vector;
 }
 
 }  // namespace megalith::cuda

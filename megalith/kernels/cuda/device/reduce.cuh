@@ -1,15 +1,21 @@
 #pragma once
-// defines: warp_sum, block_sum, block_sum_pair, BlockSums
+// defines: lanes_sum, warp_sum, block_sum, block_sum_pair, BlockSums
 
 namespace megalith::cuda {
 
 constexpr int kWarp = 32;
 
+/// Over each kLanes lanes, a power of two. All of the warp call it.
+template <int kLanes, class T>
+__device__ inline T lanes_sum(T value) {
+#pragma unroll
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
+  return value;
+}
+
 template <class T>
 __device__ inline T warp_sum(T value) {
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
-  return value;
+  return lanes_sum<kWarp>(value);
 }
 
 /// Sums over the block, which holds whole warps; every thread gets both. The order is fixed. `shared` has
