@@ -109,7 +109,7 @@ void run_train(CommandLine& line) {
   if (!line.parse()) return;
 
   const Launch launch = launch_of(command.launch);
-  StopSignal stop(false);  // before any thread
+  StopSignal stop(/*is_heeded=*/false);  // before any thread
   std::unique_ptr<Tokenizer> tokenizer;
   if (!config.train.tokenizer_model.empty()) tokenizer = load_tokenizer(config.train.tokenizer_model);
   complete(config, tokenizer ? tokenizer->vocab_size() : 0);
